@@ -1,0 +1,76 @@
+/**
+ * Container networks, built in process: links, addresses and routes over rtnetlink, NAT and
+ * publishing in our own nftables table (`inet berth`), address leases in the state database.
+ *
+ * Vocabulary: a *network* is a named bridge with subnets; an *attachment* is one container's veth
+ * end in it, with its addresses; a *published port* is a host address, port and protocol that leads to a container port.
+ * `none` has only `lo`; `host` is the host's own namespace and has no attachment; `container:ID` joins another's namespace.
+ *
+ * Worked example: `createNetns` → `attach` gives eth0 10.87.0.2/16, default route, rules → `detach` takes the rules and the lease
+ * back at once; the namespace itself is let go lazily (its links die with it), off the path of `run --rm`.
+ * The bridge stays when its last container goes. Errors: already-exists (port taken: names who holds it if it is ours),
+ * resource-exhausted (no address left), unimplemented (nft missing; `none` and `host` still work).
+ */
+import type { Ctx } from "../core/ctx.ts";
+
+export type Protocol = "tcp" | "udp" | "sctp";
+
+export interface PortMapping {
+  hostIp: string; // "" means every address, both families
+  hostPort: number; // 0 asks for a free port
+  containerPort: number;
+  protocol: Protocol;
+  /** Number of consecutive ports, 1 for a single one. */
+  range: number;
+}
+
+export interface NetworkRecord {
+  name: string;
+  id: string;
+  driver: "bridge";
+  /** "berth0" */
+  bridge: string;
+  subnets: { subnet: string; gateway: string }[];
+  mtu?: number;
+  internal: boolean;
+  labels: Record<string, string>;
+  created: string;
+}
+
+export interface AttachRequest {
+  containerId: string;
+  containerName: string;
+  netnsPath: string;
+  network: string;
+  ports: PortMapping[];
+  staticIp?: string;
+  mac?: string;
+  /** Name inside the container; "eth0" by default. */
+  interfaceName?: string;
+}
+
+export interface Attachment {
+  network: string;
+  interfaceName: string;
+  mac: string;
+  addresses: { address: string; prefix: number; gateway: string }[];
+  /** With free ports filled in. */
+  ports: PortMapping[];
+  hostVeth: string;
+}
+
+export interface NetworkDriver {
+  list(): NetworkRecord[];
+  inspect(name: string): NetworkRecord;
+  /** Creates and pins a namespace with `lo` up. */
+  createNetns(id: string): string;
+  /** Unpins it; idempotent; what is in it dies asynchronously. */
+  removeNetns(id: string): void;
+  attach(ctx: Ctx, request: AttachRequest): Attachment;
+  /** Idempotent; also undoes a half-done attach found by its lease. */
+  detach(ctx: Ctx, containerId: string): void;
+  /** Puts bridge, sysctls and nft rules back from the records, after a reboot or a firewall flush. */
+  reload(ctx: Ctx): void;
+  /** Containers that hold leases, for recovery. */
+  leaseHolders(): string[];
+}

@@ -1,0 +1,45 @@
+/**
+ * The client of an OCI distribution registry (distribution-spec 1.1). Knows nothing of the store:
+ * `engine/pull.ts` joins the two (source → sink).
+ *
+ * A client is for one reference's repository, with the mirrors of registries.conf tried in order before the location itself (reads only).
+ * Credentials never leave for another host and never reach a log. Plain HTTP only for loopback
+ * (127.0.0.0/8, ::1, localhost) and registries marked insecure. Errors: not-found (manifest
+ * unknown), unauthenticated, permission-denied, resource-exhausted (429), unavailable, data-loss.
+ */
+import type { Ctx } from "../core/ctx.ts";
+import type { Descriptor, Digest, Reference } from "../image/image.ts";
+
+export interface FetchedManifest {
+  bytes: Uint8Array;
+  descriptor: Descriptor;
+}
+
+export interface RegistryClient {
+  /** Manifest or index by tag or digest; at most 4 MiB; digest verified when asked by digest or when the registry names one. */
+  manifest(ctx: Ctx, tagOrDigest: string): Promise<FetchedManifest>;
+  /** The blob's bytes from `offset`; size and digest are verified by the receiver. Broken connections are resumed with Range, with back-off. */
+  blob(ctx: Ctx, descriptor: Descriptor, offset?: number): AsyncIterable<Uint8Array>;
+  hasBlob(ctx: Ctx, digest: Digest): Promise<boolean>;
+  pushBlob(ctx: Ctx, descriptor: Descriptor, source: AsyncIterable<Uint8Array>): Promise<void>;
+  /** Returns the digest the registry knows it by. */
+  pushManifest(ctx: Ctx, tagOrDigest: string, mediaType: string, bytes: Uint8Array): Promise<Digest>;
+  tags(ctx: Ctx): Promise<string[]>;
+}
+
+export interface Credentials {
+  username: string;
+  password: string;
+}
+
+export interface RegistryOptions {
+  credentials?: Credentials;
+  /** `--tls-verify=false`: allows plain HTTP and unverified TLS for this call. */
+  tlsVerify?: boolean;
+  /** Alternative to /etc/containers/registries.conf (and its .d), for tests and `--registries-conf`. */
+  registriesConf?: string;
+  authFile?: string;
+}
+
+/** Signature of `openRegistry` in client.ts. */
+export type OpenRegistry = (reference: Reference, options?: RegistryOptions) => RegistryClient;
