@@ -111,7 +111,7 @@ function joinPath(base: string | undefined, path: string): string {
 
 /** "K=V K2=V2", or the old form "K value with spaces". */
 function pairs(rest: string, change: string): [string, string][] {
-  const first = /^\S+/.exec(rest)?.[0] ?? "";
+  const first = /^(?:"[^"]*"|'[^']*'|\S)+/.exec(rest)?.[0] ?? "";
   if (!first.includes("=")) {
     const value = rest.slice(first.length).trim();
     if (value === "") throw invalidChange(change, "write it as KEY=VALUE");

@@ -54,7 +54,7 @@ function normalVariant(architecture: string, variant: string | undefined): strin
 export function parsePlatform(text: string): Platform {
   const parts = text.split("/");
   const host = hostPlatform();
-  if (parts.length <= 3 && parts.every((part) => /^[A-Za-z0-9_.-]+$/.test(part))) {
+  if (parts.length <= 3 && parts.every((part) => /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/.test(part))) {
     const [first, second, variant] = parts as [string, string?, string?];
     if (second !== undefined) {
       return normalizePlatform(defined<Platform>({ os: first, architecture: second, variant }));
