@@ -27,10 +27,11 @@ export class SysError extends EngineError {
   /** The symbolic name: "ENOENT". */
   readonly code: string;
 
-  constructor(call: string, path: string | Uint8Array, errno: number) {
+  /** `detail` is what the kernel said in words, where it does (fsconfig). */
+  constructor(call: string, path: string | Uint8Array, errno: number, detail = "") {
     const code = nameOf.get(errno) ?? `errno ${errno}`;
     const text = typeof path === "string" ? path : Buffer.from(path).toString();
-    super(KIND[code] ?? "internal", `${call} "${text}": ${code}`, {
+    super(KIND[code] ?? "internal", `${call} "${text}": ${code}${detail && ` (${detail})`}`, {
       reason: code,
       data: { call, path: text, errno },
     });
