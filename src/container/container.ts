@@ -52,6 +52,8 @@ export interface ContainerSpec {
   /** Full argv overrides as given: the image's entrypoint and cmd are joined in spec.ts. */
   entrypoint?: string[];
   command: string[];
+  /** The whole command line, entrypoint and arguments joined; filled in at creation. */
+  argv?: string[];
   env: string[]; // "K=V"; "K" alone takes the host's value
   workdir?: string;
   user?: string;

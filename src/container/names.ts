@@ -1,5 +1,6 @@
 /** Random names for containers nobody named: an adjective and a surname from the sea, "steady_cook". */
 import { randomInt } from "node:crypto";
+import { fail } from "../core/error.ts";
 
 const ADJECTIVES = (
   "able agile alert ample amber ardent astute balmy blithe bold brave breezy bright brisk calm candid " +
@@ -32,4 +33,19 @@ export function randomName(isFree: (name: string) => boolean): string {
 
 function pick(words: string[]): string {
   return words[randomInt(words.length)] as string;
+}
+
+/**
+ * A name as docker and podman allow it: `[a-zA-Z0-9][a-zA-Z0-9_.-]*`, a leading slash dropped.
+ * Errors: invalid-argument.
+ */
+export function checkName(text: string): string {
+  const name = text.startsWith("/") ? text.slice(1) : text;
+  if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$/.test(name)) {
+    throw fail("invalid-argument", `invalid container name "${text.slice(0, 80)}"`, {
+      reason: "invalid-name",
+      hint: "a name has letters, digits, '_', '.' and '-', begins with a letter or digit, and is at most 255 long",
+    });
+  }
+  return name;
 }

@@ -1,0 +1,35 @@
+/**
+ * The engine: one store and one set of verbs behind the command line, the Docker API and the CRI.
+ * A verb is a function `(ctx, engine, request)` in a file of its name in this folder.
+ */
+import type { ContainerDeps } from "../container/deps.ts";
+import type { ContentStore } from "../storage/storage.ts";
+
+export interface OpenOptions {
+  /** State that survives a reboot. Default /var/lib/berth. */
+  root?: string;
+  /** State that does not. Default /run/berth. */
+  run?: string;
+  /** Runtime used where a container does not name one; "" or absent: crun where it works, else runc. */
+  runtime?: string;
+  runtimeFlags?: string[];
+  conmon?: string;
+  cgroupDriver?: "cgroupfs" | "systemd";
+  registriesConf?: string;
+  authFile?: string;
+  /** argv prefix that runs this berth again on this store: the monitor's exit command starts with it. */
+  globalArgv: string[];
+}
+
+export interface Engine extends ContainerDeps, Disposable {
+  readonly options: OpenOptions;
+  readonly content: ContentStore;
+  close(): void;
+}
+
+/** One `--filter key=value`; `negate` for the `key!=value` form of labels. */
+export interface Filter {
+  key: string;
+  value: string;
+  negate?: boolean;
+}

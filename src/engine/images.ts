@@ -1,0 +1,205 @@
+/** The verbs on stored images: list, tag, untag, rmi, prune, history. */
+import type { Ctx } from "../core/ctx.ts";
+import { fail } from "../core/error.ts";
+import { parseTimestamp } from "../core/time.ts";
+import { formatReference, parseReference, withDefaultTag } from "../image/reference.ts";
+import type { ImageRecord } from "../storage/storage.ts";
+import type { Engine, Filter } from "./engine.ts";
+import { hasLabel, matcher, nameMatches, parseBoolean, type Test } from "./filter.ts";
+
+export interface ImageSummary {
+  record: ImageRecord;
+  /** "docker.io/library/alpine:3.20", or "<none>:<none>". */
+  name: string;
+  /** How many containers stand on it. */
+  containers: number;
+}
+
+export interface ListImagesRequest {
+  all: boolean;
+  filters: Filter[];
+  /** Only this repository, or this repository and tag. */
+  name?: string;
+}
+
+/** One entry for each name of each image, newest first. Errors: invalid-argument for an unknown filter. */
+export function listImages(_ctx: Ctx, engine: Engine, request: ListImagesRequest): ImageSummary[] {
+  const used = engine.records.usedImages();
+  const matches = matcher(request.filters, imageTests(engine, used));
+  const wanted = request.name;
+  return engine.images
+    .list()
+    .sort((a, b) => createdMs(b) - createdMs(a))
+    .flatMap((record) =>
+      namesOf(record).map((name) => ({ record, name, containers: used.get(record.id) ?? 0 })),
+    )
+    .filter((entry) => (wanted === undefined || isOf(wanted, entry.name)) && matches(entry));
+}
+
+const NO_NAME = "<none>:<none>";
+
+function namesOf(record: ImageRecord): string[] {
+  return record.names.length > 0 ? record.names : [NO_NAME];
+}
+
+/** True when `name` is the repository (any tag) or the reference (that tag) that `wanted` means; short forms match by their last parts. */
+function isOf(wanted: string, name: string): boolean {
+  if (name === NO_NAME) return false;
+  const repository = name.slice(0, name.lastIndexOf(":"));
+  const suffixes = (full: string): boolean => full === wanted || full.endsWith(`/${wanted}`);
+  return suffixes(name) || suffixes(repository);
+}
+
+function createdMs(record: ImageRecord): number {
+  const ms = Date.parse(record.config.created ?? record.created);
+  return Number.isNaN(ms) ? 0 : ms;
+}
+
+function imageTests(engine: Engine, used: Map<string, number>): Record<string, Test<ImageSummary>> {
+  const anchor = (name: string): number => createdMs(engine.images.resolve(name));
+  const isAfter = (value: string, e: ImageSummary): boolean => createdMs(e.record) > anchor(value);
+  return {
+    dangling: (value, e) => parseBoolean("dangling", value) === (e.record.names.length === 0),
+    containers: (value, e) => parseBoolean("containers", value) === used.has(e.record.id),
+    label: (value, e) => hasLabel(value, e.record.config.config.Labels ?? {}),
+    reference: (value, e) =>
+      new Bun.Glob(value).match(e.name) || isOf(value, e.name) || nameGlob(value, e.name),
+    id: (value, e) => e.record.id.replace("sha256:", "").startsWith(value.replace("sha256:", "")),
+    digest: (value, e) => e.record.manifestDigest.startsWith(value),
+    before: (value, e) => createdMs(e.record) < anchor(value),
+    since: isAfter,
+    after: isAfter,
+    until: (value, e) => createdMs(e.record) < parseTimestamp(value),
+    intermediate: (value) => !parseBoolean("intermediate", value),
+    readonly: (value) => !parseBoolean("readonly", value),
+    manifest: (value) => !parseBoolean("manifest", value),
+  };
+}
+
+/** A glob without a slash is matched with the last part of the name as well. */
+function nameGlob(pattern: string, name: string): boolean {
+  const last = name.slice(name.lastIndexOf("/") + 1);
+  return (
+    new Bun.Glob(pattern).match(last) || nameMatches(`^${RegExp.escape(pattern)}$`, last.split(":")[0] ?? "")
+  );
+}
+
+/** Gives an image more names. Errors: not-found, invalid-argument. */
+export function tag(_ctx: Ctx, engine: Engine, request: { image: string; names: string[] }): void {
+  const names = request.names.map(localName);
+  engine.db.tx(() => {
+    const { id } = engine.images.resolve(request.image);
+    for (const name of names) {
+      engine.images.tag(id, name);
+      engine.events.add({ type: "image", action: "tag", id, name, attributes: {} });
+    }
+  });
+}
+
+/** What a name means when it is given to an image here: a short one is local. */
+export function localName(text: string): string {
+  const reference = parseReference(text);
+  if (reference.digest !== undefined) {
+    throw fail("invalid-argument", `a name cannot have a digest: "${text}"`, { reason: "name-with-digest" });
+  }
+  return formatReference(withDefaultTag(reference));
+}
+
+/** Takes names away; all of them when none is given. Errors: not-found. */
+export function untag(_ctx: Ctx, engine: Engine, request: { image: string; names: string[] }): void {
+  engine.db.tx(() => {
+    const image = engine.images.resolve(request.image);
+    const names = request.names.length > 0 ? request.names.map(localName) : image.names;
+    for (const name of names) {
+      if (!image.names.includes(name))
+        throw fail("not-found", `${name}: tag not known`, { reason: "tag-unknown" });
+      engine.images.untag(name);
+      engine.events.add({ type: "image", action: "untag", id: image.id, name, attributes: {} });
+    }
+  });
+}
+
+export interface Removed {
+  untagged: string[];
+  deleted: string[];
+}
+
+/**
+ * Removes a name, and the image with its unshared layers when that was the last. Errors: not-found,
+ * in-use (containers stand on it; several names and no force). `force` removes those containers too.
+ */
+export async function removeImage(
+  ctx: Ctx,
+  engine: Engine,
+  request: { image: string; force: boolean; ignore?: boolean },
+): Promise<Removed> {
+  const found = engine.images.find(request.image);
+  if (found === undefined && request.ignore === true) return { untagged: [], deleted: [] };
+  const image = found ?? engine.images.resolve(request.image);
+  if (request.force) {
+    const { remove } = await import("./remove.ts");
+    for (const id of engine.records.usersOf(image.id)) {
+      await remove(ctx, engine, { container: id, force: true, volumes: true });
+    }
+  }
+  const inUse = (id: string): string[] => engine.records.usersOf(id);
+  const result = engine.images.remove(request.image, { force: request.force, inUse });
+  for (const name of result.untagged) {
+    engine.events.add({ type: "image", action: "untag", id: image.id, name, attributes: {} });
+  }
+  for (const id of result.deleted) {
+    engine.events.add({ type: "image", action: "remove", id, name: image.names[0] ?? id, attributes: {} });
+  }
+  return result;
+}
+
+/** Dangling images; with `all`, every image no container stands on. Returns ids and bytes given back. */
+export async function pruneImages(
+  ctx: Ctx,
+  engine: Engine,
+  request: { all: boolean; filters: Filter[] },
+): Promise<{ deleted: string[]; reclaimed: number }> {
+  const matches = matcher(request.filters, imageTests(engine, engine.records.usedImages()));
+  const deleted: string[] = [];
+  let reclaimed = 0;
+  const seen = new Set<string>();
+  for (const entry of listImages(ctx, engine, { all: true, filters: [] })) {
+    const { record } = entry;
+    const isWanted = (request.all || record.names.length === 0) && entry.containers === 0 && matches(entry);
+    if (!isWanted || seen.has(record.id)) continue;
+    seen.add(record.id);
+    const before = engine.content.usage() + engine.layers.usage();
+    deleted.push(...(await removeImage(ctx, engine, { image: record.id, force: true })).deleted);
+    reclaimed += Math.max(0, before - engine.content.usage() - engine.layers.usage());
+  }
+  return { deleted, reclaimed };
+}
+
+export interface HistoryLine {
+  id: string;
+  created: string;
+  createdBy: string;
+  size: number;
+  comment: string;
+  tags: string[];
+}
+
+/** Newest first. Errors: not-found. */
+export function history(_ctx: Ctx, engine: Engine, request: { image: string }): HistoryLine[] {
+  const image = engine.images.resolve(request.image);
+  const layers = [...engine.images.layersOf(image)].reverse();
+  const lines = image.config.history.map((entry) => ({
+    id: "<missing>",
+    created: entry.created ?? "",
+    createdBy: entry.created_by ?? "",
+    size: entry.empty_layer === true ? 0 : (layers.pop()?.size ?? 0),
+    comment: entry.comment ?? "",
+    tags: [] as string[],
+  }));
+  const newest = lines.at(-1);
+  if (newest !== undefined) {
+    newest.id = image.id;
+    newest.tags = image.names;
+  }
+  return lines.reverse();
+}

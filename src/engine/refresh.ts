@@ -1,0 +1,30 @@
+/** Records as they are now: joined with exit files, boot id and live pids. Reads only. */
+import { readFileSync, statSync } from "node:fs";
+import type { ContainerRecord } from "../container/container.ts";
+import { isLive, observe, type Probes } from "../container/state.ts";
+import { bootId } from "../sys/host.ts";
+import type { Engine } from "./engine.ts";
+
+export function refresh(engine: Engine, record: ContainerRecord): ContainerRecord {
+  return isLive(record.state.status) ? { ...record, state: observe(record, probesOf(engine)) } : record;
+}
+
+/** All containers, oldest first. */
+export function refreshAll(engine: Engine): ContainerRecord[] {
+  return engine.records.list().map((record) => refresh(engine, record));
+}
+
+export function probesOf(engine: Engine): Probes {
+  return {
+    bootId,
+    startTime: (pid) => engine.sys.startTime(pid),
+    exitOf: (id) => {
+      const path = `${engine.paths.exits}/${id}`;
+      const atMs = statSync(path, { throwIfNoEntry: false })?.mtimeMs;
+      if (atMs === undefined) return undefined;
+      const code = Number.parseInt(readFileSync(path, "utf8"), 10);
+      // The monitor makes the file before it writes it.
+      return Number.isNaN(code) ? undefined : { code, atMs };
+    },
+  };
+}
