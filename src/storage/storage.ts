@@ -4,9 +4,10 @@
  * Vocabulary: *content* is bytes by digest under `blobs/sha256/…`. A *layer* is one unpacked
  * changeset at `layers/<chain-id hex>/diff`, keyed by its chainId. A *root file system* is a stack of layers
  * with a private upper directory, mounted for one container. A *lease* is a row saying that a
- * process (pid and start time) is busy with something temporary; when that process is gone any later command undoes it.
+ * process (pid, start time, boot id) is busy with something temporary; when that process is gone any later command
+ * undoes it. A lease also *protects* blobs and layers from garbage collection until an image refers to them.
  *
- * Worked example (pull): for each layer `content.ingest` and `layers.apply` run on one stream; when all
+ * Worked example (pull): `using lease = leases.take("pull")`, then `layers.applyAll` with one request a layer, and when all
  * are there `images.put` makes the image visible in one transaction. (run): `rootfs.create`,
  * `rootfs.mount`, …, `rootfs.unmount`, `rootfs.remove`.
  *
@@ -14,7 +15,7 @@
  * (disk full: nothing is left behind), in-use. All operations are safe among many processes.
  */
 import type { Ctx } from "../core/ctx.ts";
-import type { Descriptor, Digest, ImageConfig, Manifest, Platform } from "../image/image.ts";
+import type { Descriptor, Digest, ImageConfig, Manifest } from "../image/image.ts";
 
 export interface LayerRecord {
   chainId: Digest;
@@ -32,49 +33,79 @@ export interface ImageRecord {
   id: Digest;
   /** Digest of the manifest it was stored with. */
   manifestDigest: Digest;
-  manifest: Manifest;
-  config: ImageConfig;
+  /** Read and parsed at first use: `run` and `images` never look at it. Errors: data-loss, not-found. */
+  readonly manifest: Manifest;
+  /** Parsed at first use. */
+  readonly config: ImageConfig;
+  /** Topmost layer; undefined for an image without layers. What `rootfs.create` wants. */
+  chainId?: Digest;
   /** Fully qualified names with tag, "docker.io/library/alpine:3.20"; empty for a dangling image. */
   names: string[];
   /** "docker.io/library/alpine@sha256:…": what it was pulled or pushed as. */
   repoDigests: string[];
+  /** As in the config; "0001-01-01T00:00:00Z" where it says nothing. */
   created: string;
   /** Sum of the unpacked layers, bytes. */
   size: number;
+}
+
+/** What a garbage collection took away. */
+export interface Freed {
+  /** Chain ids. */
+  layers: Digest[];
+  blobs: Digest[];
+  /** Bytes of the blobs and of the unpacked layers. */
+  bytes: number;
+}
+
+/**
+ * Disposable; releasing twice is harmless. What a lease protects is a root of garbage collection
+ * until it is released or its process is gone.
+ */
+export interface Lease extends Disposable {
+  readonly id: string;
+  protect(kind: "blob" | "layer", digest: Digest): void;
+  release(): void;
 }
 
 export interface ContentStore {
   has(digest: Digest): boolean;
   /** Absolute path of the blob's file. Errors: not-found. */
   path(digest: Digest): string;
+  /** Errors: not-found. */
   size(digest: Digest): number;
-  /** Whole small blob (a manifest, a config). Errors: not-found, data-loss, resource-exhausted over `limit` bytes. */
+  /** Whole small blob (a manifest, a config). Errors: not-found, data-loss, resource-exhausted over `limit` bytes (default 8 MiB). */
   read(digest: Digest, limit?: number): Uint8Array;
-  /** The blob as a stream of chunks (1 MiB), for push and save. */
+  /** The blob as a stream of chunks (1 MiB), for push and save; not verified again. Errors: not-found. */
   stream(digest: Digest): AsyncIterable<Uint8Array>;
   /**
    * Stores the stream as a blob. `expected` is verified (size before digest) before the blob gets its
-   * name; without it the digest is computed. Idempotent: an existing blob is not written again
+   * name; without it the digest is computed (sha256). Idempotent: an existing blob is not written again
    * (the stream is then not read). Single flight across processes: a second ingest of the same
-   * expected digest waits for the first.
+   * expected digest waits for the first. `lease` protects the blob afterwards; without one the
+   * process's own does, until the process ends, so a server passes its own.
    */
   ingest(
     ctx: Ctx,
     source: AsyncIterable<Uint8Array>,
     expected?: { digest: Digest; size?: number },
+    lease?: Lease,
   ): Promise<{ digest: Digest; size: number }>;
 }
 
 export interface ApplyRequest {
+  /** Chain id of the layer below; it may still be on its way in this process (see {@link LayerStore.apply}). */
   parent?: Digest;
-  /** Verified against the uncompressed tar when given. */
+  /** Verified against the uncompressed tar when given. Without it single flight and "already there" cannot work. */
   diffId?: Digest;
-  /** Compressed bytes of the layer. */
+  /** Compressed bytes of the layer; not touched if the layer or its blob is there already. */
   source: AsyncIterable<Uint8Array>;
   /** When given, the bytes are also kept as this blob and verified against it. */
   blob?: Descriptor;
   /** Reports compressed bytes consumed so far. */
   onBytes?: (bytes: number) => void;
+  /** As for {@link ContentStore.ingest}. */
+  lease?: Lease;
 }
 
 export interface LayerStore {
@@ -87,14 +118,38 @@ export interface LayerStore {
   /**
    * Fetch, verify, inflate and unpack in one pass, in a sandboxed child. Existing chainId: returns
    * it without reading. The result is durable (syncfs) when the promise resolves; a failure leaves
-   * nothing. Layers of one image may be applied at the same time: each is unpacked in isolation
-   * against *declared* parents and committed in order by the caller through `commitOrder`.
+   * nothing. Layers of one image may be applied at the same time, started bottom first: each is unpacked
+   * on its own and becomes visible only after its parent (an apply of the parent that runs in this
+   * process is waited for; if it fails, so does this one).
    */
   apply(ctx: Ctx, request: ApplyRequest): Promise<LayerRecord>;
+  /**
+   * {@link apply} for a whole image, bottom first, `concurrency` at a time (default: one a core, at
+   * least 2). `parent` is filled in from the diffIds. The first failure stops the others and is thrown when all have stopped.
+   */
+  applyAll(
+    ctx: Ctx,
+    requests: (ApplyRequest & { diffId: Digest })[],
+    concurrency?: number,
+  ): Promise<LayerRecord[]>;
   /** Turns an upper directory into a new layer on `parent` (commit, later build). The directory is copied, not moved. */
-  fromUpper(ctx: Ctx, request: { parent?: Digest; upper: string }): Promise<LayerRecord>;
-  /** The layer as a tar stream that has exactly its diffId: from the blob if kept, else made again and verified. */
+  fromUpper(ctx: Ctx, request: { parent?: Digest; upper: string; lease?: Lease }): Promise<LayerRecord>;
+  /** The layer as a tar stream that has exactly its diffId: from the blob if kept, else made again. Errors at the end: data-loss. */
   tar(ctx: Ctx, chainId: Digest): AsyncIterable<Uint8Array>;
+}
+
+export interface PutImageRequest {
+  manifestBytes: Uint8Array;
+  manifestDigest: Digest;
+  configBytes: Uint8Array;
+  names?: string[];
+  repoDigests?: string[];
+}
+
+export interface RemoveImageOptions {
+  force: boolean;
+  /** Ids of the containers that use the image. Called inside the transaction. */
+  inUse: (id: Digest) => string[];
 }
 
 export interface ImageStore {
@@ -103,23 +158,31 @@ export interface ImageStore {
    * Errors: not-found ("x: image not known"), conflict for an ambiguous prefix.
    */
   resolve(name: string): ImageRecord;
+  /** As `resolve`, but undefined where nothing is found or the text could not be a name. Errors: conflict. */
   find(name: string): ImageRecord | undefined;
+  get(id: Digest): ImageRecord | undefined;
+  /** Newest first. */
   list(): ImageRecord[];
-  /** Makes an image visible, atomically and durably; moves the name if it was another image's. */
-  put(request: {
-    manifestBytes: Uint8Array;
-    manifestDigest: Digest;
-    configBytes: Uint8Array;
-    names?: string[];
-    repoDigests?: string[];
-    platform?: Platform;
-  }): ImageRecord;
+  /**
+   * Makes an image visible, atomically and durably; moves a name if it was another image's. Its
+   * layers must be there. Errors: invalid-argument, data-loss (digests), not-found (a layer).
+   */
+  put(request: PutImageRequest): ImageRecord;
+  /** Moves the name if it was another image's. Errors: not-found, invalid-argument (a name with a digest). */
   tag(id: Digest, name: string): void;
-  /** Returns what was untagged and deleted, for `rmi`'s output. Errors: not-found, in-use (containers or several names, unless force). */
+  /** Takes one name away and leaves the image. Returns the full name. Errors: not-found. */
+  untag(name: string): string;
+  /** Remembers what the image is known as at a registry ("repo@digest"), after a push. */
+  addRepoDigest(id: Digest, repoDigest: string): void;
+  /**
+   * A name takes the name away, and the last name takes the image with it; an id takes the image. Layers
+   * and blobs that nothing needs any more go too. An image in use is kept without names under `force`.
+   * Returns what was untagged and deleted, for `rmi`'s output. Errors: not-found, in-use (containers or several names, unless force).
+   */
   remove(
     name: string,
-    options: { force: boolean; inUse: (id: Digest) => string[] },
-  ): { untagged: string[]; deleted: Digest[] };
+    options: RemoveImageOptions,
+  ): { untagged: string[]; deleted: Digest[]; layers: Digest[] };
 }
 
 export interface RootfsRequest {
@@ -127,16 +190,20 @@ export interface RootfsRequest {
   id: string;
   /** Topmost layer, or undefined for an empty root. */
   chainId?: Digest;
+  /** Never sync the upper directory: for containers that are removed when they end. */
+  volatile?: boolean;
 }
 
 export interface RootfsStore {
-  /** Makes upper and work directories. */
+  /** Makes the directories `upper`, `work` and `merged`; idempotent. Errors: not-found (the layer). */
   create(request: RootfsRequest): void;
   /** Mounts at `containers/<id>/merged` and returns that path; idempotent. */
   mount(request: RootfsRequest): string;
   /** Lazy only if busy; idempotent. */
   unmount(id: string): void;
+  /** Unmounts and deletes `containers/<id>/` with all that is in it; idempotent. */
   remove(id: string): void;
   upper(id: string): string;
+  merged(id: string): string;
   isMounted(id: string): boolean;
 }

@@ -1,0 +1,74 @@
+/**
+ * Tables of the store. A row is written only after the file or directory it speaks of is durable,
+ * and goes before the file does, so that at any instant every row has its file; files without a row are leftovers.
+ */
+export const storageSchema = `
+CREATE TABLE IF NOT EXISTS blobs (
+  digest  TEXT PRIMARY KEY,
+  size    INTEGER NOT NULL,
+  created TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- What a manifest's blob needs: its config and layers.
+CREATE TABLE IF NOT EXISTS blob_refs (
+  parent TEXT NOT NULL,
+  child  TEXT NOT NULL,
+  PRIMARY KEY (parent, child)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS layers (
+  chain_id   TEXT PRIMARY KEY,
+  diff_id    TEXT NOT NULL,
+  parent     TEXT,
+  blob       TEXT,
+  media_type TEXT,
+  size       INTEGER NOT NULL,
+  -- Allocated bytes as du counts them; NULL until somebody has counted.
+  disk       INTEGER,
+  created    TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS images (
+  id              TEXT PRIMARY KEY,
+  manifest_digest TEXT NOT NULL,
+  chain_id        TEXT,
+  -- The config's bytes once more, so that run needs no file of the content store.
+  config          BLOB NOT NULL,
+  created         TEXT NOT NULL,
+  stored          TEXT NOT NULL,
+  size            INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS images_manifest ON images (manifest_digest);
+
+CREATE TABLE IF NOT EXISTS image_names (
+  name     TEXT PRIMARY KEY,
+  image_id TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS image_names_image ON image_names (image_id);
+
+CREATE TABLE IF NOT EXISTS repo_digests (
+  repo     TEXT NOT NULL,
+  digest   TEXT NOT NULL,
+  image_id TEXT NOT NULL,
+  PRIMARY KEY (repo, digest, image_id)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS repo_digests_image ON repo_digests (image_id);
+
+CREATE TABLE IF NOT EXISTS leases (
+  id         TEXT PRIMARY KEY,
+  kind       TEXT NOT NULL,
+  -- Relative to the store's root; '' where the lease only protects content.
+  path       TEXT NOT NULL,
+  pid        INTEGER NOT NULL,
+  start_time INTEGER NOT NULL,
+  boot_id    TEXT NOT NULL,
+  created    TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS lease_refs (
+  lease  TEXT NOT NULL,
+  kind   TEXT NOT NULL,
+  digest TEXT NOT NULL,
+  PRIMARY KEY (lease, kind, digest)
+) WITHOUT ROWID;
+`;
