@@ -1,0 +1,95 @@
+/** Linux capabilities: names by bit, the default set, and what a request makes of it (capabilities(7)). */
+import { fail } from "../core/error.ts";
+import type { OciCapabilities } from "./spec-oci.ts";
+import { quote } from "./spec-text.ts";
+
+/** Index is the bit in the kernel's masks. */
+export const CAPABILITY_NAMES = (
+  "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE " +
+  "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN " +
+  "SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE " +
+  "MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
+)
+  .split(" ")
+  .map((name) => `CAP_${name}`);
+
+/** Podman's eleven. */
+export const DEFAULT_CAPABILITIES: readonly string[] = [
+  "CAP_CHOWN",
+  "CAP_DAC_OVERRIDE",
+  "CAP_FOWNER",
+  "CAP_FSETID",
+  "CAP_KILL",
+  "CAP_NET_BIND_SERVICE",
+  "CAP_SETFCAP",
+  "CAP_SETGID",
+  "CAP_SETPCAP",
+  "CAP_SETUID",
+  "CAP_SYS_CHROOT",
+];
+
+export interface CapabilityRequest {
+  add: readonly string[];
+  drop: readonly string[];
+  privileged: boolean;
+  uid: number;
+  /** The bounding set of the engine itself: nothing outside it can be given. */
+  available: readonly string[];
+}
+
+/** Names of the bits set in a hexadecimal mask of /proc/PID/status ("CapBnd"). */
+export function capabilitiesFromMask(hex: string): string[] {
+  const mask = BigInt(`0x${hex}`);
+  return CAPABILITY_NAMES.filter((_, bit) => ((mask >> BigInt(bit)) & 1n) === 1n);
+}
+
+/** "net_admin" or "CAP_NET_ADMIN" → "CAP_NET_ADMIN"; "all" → "ALL". Errors: invalid-argument. */
+export function normalizeCapability(text: string): string {
+  const upper = text.toUpperCase();
+  if (upper === "ALL" || upper === "CAP_ALL") return "ALL";
+  const name = upper.startsWith("CAP_") ? upper : `CAP_${upper}`;
+  if (!CAPABILITY_NAMES.includes(name)) {
+    throw fail("invalid-argument", `unknown capability ${quote(text)}`, {
+      hint: "see capabilities(7) for the names",
+    });
+  }
+  return name;
+}
+
+/**
+ * The five sets of a process. Inheritable and ambient are empty, but for one case: an unprivileged user for whom
+ * capabilities were added by name gets exactly those as ambient ones, without which --cap-add would have no
+ * effect for him (the kernel wants an ambient capability to be inheritable as well).
+ */
+export function capabilitySets(request: CapabilityRequest, notes: string[]): OciCapabilities {
+  const add = new Set(request.add.map(normalizeCapability));
+  const drop = new Set(request.drop.map(normalizeCapability));
+  checkConflict(add, drop);
+  const available = new Set(request.available);
+  const wanted = wantedSet(add, drop, request);
+  for (const name of add) {
+    if (name !== "ALL" && !available.has(name))
+      notes.push(`capability ${name} is not available to the engine: not added`);
+  }
+  const bounding = CAPABILITY_NAMES.filter((name) => wanted.has(name) && available.has(name));
+  if (request.uid === 0) {
+    return { bounding, effective: bounding, permitted: bounding, inheritable: [], ambient: [] };
+  }
+  const named = bounding.filter((name) => add.has(name));
+  return { bounding, effective: named, permitted: named, inheritable: named, ambient: named };
+}
+
+function wantedSet(add: Set<string>, drop: Set<string>, request: CapabilityRequest): Set<string> {
+  const everything = request.privileged || add.has("ALL");
+  const base = drop.has("ALL") ? [] : everything ? CAPABILITY_NAMES : DEFAULT_CAPABILITIES;
+  const wanted = new Set(base);
+  for (const name of drop) wanted.delete(name);
+  for (const name of add) wanted.add(name);
+  return wanted;
+}
+
+function checkConflict(add: Set<string>, drop: Set<string>): void {
+  for (const name of add) {
+    if (drop.has(name)) throw fail("invalid-argument", `capability ${quote(name)} is both added and dropped`);
+  }
+}
