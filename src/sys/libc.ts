@@ -49,6 +49,7 @@ function raw(arg: Arg): number {
 }
 
 /** Makes the call and returns its result, or `-errno`. Never throws; for callers that expect errors. */
+// oxlint-disable-next-line max-params -- the kernel takes six, and an array of them would cost a third of the call
 export function tryCall(
   name: SyscallName,
   a: Arg = 0,
@@ -67,6 +68,7 @@ export function tryCall(
  * Makes the call and returns its result. Repeats on EINTR (so not for `close` and `ppoll`: they
  * use {@link tryCall}). Errors: {@link SysError} with the call's name, `about` (a path or object) and errno.
  */
+// oxlint-disable-next-line max-params -- as above
 export function call(
   name: SyscallName,
   about: string | Uint8Array,

@@ -3,7 +3,7 @@ import * as k from "./const.ts";
 import { fail } from "../core/error.ts";
 import { hasCode } from "./errno.ts";
 import { close, open, unlink } from "./files.ts";
-import { call, cstring } from "./libc.ts";
+import { call } from "./libc.ts";
 import { mount, umount } from "./mount.ts";
 import type { Fd } from "./sys.ts";
 
