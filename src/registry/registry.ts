@@ -39,6 +39,19 @@ export interface RegistryOptions {
   /** Alternative to /etc/containers/registries.conf (and its .d), for tests and `--registries-conf`. */
   registriesConf?: string;
   authFile?: string;
+  /** Directory laid out as certs.d is, searched before the usual ones. */
+  certDir?: string;
+  /** Other patience than the default; for tests and impatient callers. */
+  retry?: Partial<RetryPolicy>;
+}
+
+export interface RetryPolicy {
+  /** Tries after the first one without progress. Default 5. */
+  retries: number;
+  /** First pause; doubles every time up to a minute. Default 1000. */
+  baseMs: number;
+  /** A connection that gives nothing for this long is taken for dead. Default 30,000. */
+  stallMs: number;
 }
 
 /** Signature of `openRegistry` in client.ts. */

@@ -1,0 +1,217 @@
+/**
+ * One HTTP exchange with a host: TLS rules, standstill, size caps, and network failures as
+ * EngineErrors. Neither redirects nor retries (transport.ts); no secret gets into an error.
+ */
+import type { Ctx } from "../core/ctx.ts";
+import { EngineError, fail } from "../core/error.ts";
+import { tlsMaterial, type TlsMaterial } from "./certs.ts";
+import { isLoopback } from "./sources.ts";
+import { Watchdog } from "./watchdog.ts";
+
+export interface HttpPolicy {
+  /** Unverified TLS and plain HTTP everywhere this client goes. */
+  insecure: boolean;
+  /** Plain HTTP on loopback. */
+  plainHttp: boolean;
+  certDir?: string | undefined;
+  stallMs: number;
+}
+
+export interface HttpRequest {
+  method: string;
+  headers?: Record<string, string>;
+  body?: Uint8Array | AsyncIterable<Uint8Array> | undefined;
+}
+
+/** URL for people: without user, query and fragment, where registries put signatures. */
+export function redacted(url: string | URL): string {
+  const { protocol, host, pathname } = new URL(url);
+  return `${protocol}//${host}${pathname}`;
+}
+
+export class Http {
+  readonly #policy: HttpPolicy;
+  readonly #tls = new Map<string, TlsMaterial>();
+
+  constructor(policy: HttpPolicy) {
+    this.#policy = policy;
+  }
+
+  /** Errors: permission-denied (plain HTTP), unavailable (network; `data.transient` tells if a retry may help), canceled. */
+  async exchange(ctx: Ctx, url: URL, request: HttpRequest): Promise<Reply> {
+    this.#checkScheme(url);
+    const watchdog = new Watchdog(ctx, this.#policy.stallMs);
+    try {
+      const response = await fetch(url, {
+        method: request.method,
+        headers: { "Accept-Encoding": "identity", "User-Agent": "berth/0.1", ...request.headers },
+        body: (request.body instanceof Uint8Array
+          ? request.body
+          : request.body && watched(request.body, watchdog)) as BodyInit | null,
+        redirect: "manual",
+        signal: watchdog.signal,
+        // Blobs are stored as sent: a Content-Encoding is not ours to undo.
+        decompress: false,
+        // Bun's own limit would end a long upload; the watchdog decides.
+        timeout: false,
+        ...(url.protocol === "https:" ? { tls: this.#tlsOptions(url.host) } : {}),
+      } as RequestInit);
+      watchdog.touch();
+      return new Reply(ctx, url, response, watchdog);
+    } catch (error) {
+      watchdog[Symbol.dispose]();
+      throw networkError(ctx, url, error, watchdog.stalled);
+    }
+  }
+
+  #checkScheme(url: URL): void {
+    if (url.protocol === "https:") return;
+    const loopback = this.#policy.plainHttp && isLoopback(url.host);
+    if (url.protocol === "http:" && (this.#policy.insecure || loopback)) return;
+    throw fail("permission-denied", `refusing to talk to "${redacted(url)}" without TLS`, {
+      reason: "plain-http",
+      hint: 'mark the registry "insecure" in registries.conf, or give --tls-verify=false',
+    });
+  }
+
+  #tlsOptions(host: string) {
+    let material = this.#tls.get(host);
+    if (material === undefined) {
+      material = tlsMaterial(host, this.#policy.certDir);
+      this.#tls.set(host, material);
+    }
+    const client = material.cert === undefined ? {} : { cert: material.cert, key: material.key };
+    if (this.#policy.insecure) return { rejectUnauthorized: false, ...client };
+    return material.ca.length === 0 ? client : { ca: material.ca, ...client };
+  }
+}
+
+async function* watched(source: AsyncIterable<Uint8Array>, watchdog: Watchdog): AsyncIterable<Uint8Array> {
+  for await (const chunk of source) {
+    watchdog.touch();
+    yield chunk;
+  }
+  watchdog.touch();
+}
+
+/** An answer whose body has not been read. Exactly one of the reading methods must be called, or `discard`. */
+export class Reply {
+  readonly url: URL;
+  readonly status: number;
+  readonly headers: Headers;
+  readonly #ctx: Ctx;
+  readonly #response: Response;
+  readonly #watchdog: Watchdog;
+
+  constructor(ctx: Ctx, url: URL, response: Response, watchdog: Watchdog) {
+    this.url = url;
+    this.status = response.status;
+    this.headers = response.headers;
+    this.#ctx = ctx;
+    this.#response = response;
+    this.#watchdog = watchdog;
+  }
+
+  /** The body as it comes. Leaving the loop early closes the connection. Errors: as `exchange`. */
+  async *chunks(): AsyncGenerator<Uint8Array, void, undefined> {
+    const reader = this.#response.body?.getReader();
+    try {
+      while (reader !== undefined) {
+        // readMany takes everything that has arrived at once: far fewer turns of the event loop than read().
+        const { done, value } = await reader.readMany();
+        this.#watchdog.touch();
+        for (const chunk of value) {
+          yield chunk;
+          // The time the receiver took is not the sender's.
+          this.#watchdog.touch();
+        }
+        if (done) break;
+      }
+    } catch (error) {
+      if (error instanceof EngineError) throw error;
+      throw networkError(this.#ctx, this.url, error, this.#watchdog.stalled);
+    } finally {
+      this.#watchdog[Symbol.dispose]();
+      await reader?.cancel().catch(() => {});
+    }
+  }
+
+  /** The whole body. Errors: resource-exhausted over `limit` bytes, before more than that is held. */
+  async bytes(limit: number): Promise<Uint8Array> {
+    const parts: Uint8Array[] = [];
+    let length = 0;
+    const announced = Number(this.headers.get("content-length") ?? 0);
+    if (announced > limit) {
+      await this.discard();
+      throw this.#tooLarge(limit);
+    }
+    for await (const chunk of this.chunks()) {
+      length += chunk.length;
+      if (length > limit) throw this.#tooLarge(limit);
+      parts.push(chunk);
+    }
+    return Buffer.concat(parts, length);
+  }
+
+  /** The beginning of the body as text, for error messages; never throws. */
+  async excerpt(limit = 64 * 1024): Promise<string> {
+    const parts: Uint8Array[] = [];
+    let length = 0;
+    try {
+      for await (const chunk of this.chunks()) {
+        parts.push(chunk);
+        length += chunk.length;
+        if (length >= limit) break;
+      }
+    } catch {
+      // What has come so far is enough to tell.
+    }
+    return Buffer.concat(parts).subarray(0, limit).toString();
+  }
+
+  async discard(): Promise<void> {
+    this.#watchdog[Symbol.dispose]();
+    await this.#response.body?.cancel().catch(() => {});
+  }
+
+  #tooLarge(limit: number): Error {
+    return fail("resource-exhausted", `answer of "${redacted(this.url)}" is larger than ${limit} bytes`, {
+      reason: "answer-too-large",
+    });
+  }
+}
+
+const PERMANENT: Record<string, string> = {
+  ECONNREFUSED: "connection refused",
+  ENOTFOUND: "the host name cannot be resolved",
+  EPROTO: "the TLS handshake failed",
+  EHOSTUNREACH: "no route to the host",
+  ENETUNREACH: "the network is unreachable",
+};
+
+/** Errors of fetch; `data.code` is the system's or OpenSSL's word for it. */
+function networkError(ctx: Ctx, url: URL, error: unknown, stalled: boolean): EngineError {
+  if (ctx.signal.aborted) return fail("canceled", "canceled", { cause: ctx.signal.reason });
+  const host = url.host;
+  if (stalled) {
+    return fail("unavailable", `"${host}" has stopped sending`, {
+      reason: "stalled",
+      data: { transient: true },
+    });
+  }
+  const code = String((error as { code?: unknown } | null)?.code ?? "");
+  if (/CERT|SIGNATURE|ISSUER|ALTNAME/.test(code)) {
+    const text = (error as Error).message;
+    return fail("unavailable", `cannot verify the certificate of "${host}": ${text}`, {
+      reason: "tls",
+      hint: `put its authority into /etc/containers/certs.d/${host}/ca.crt, or give --tls-verify=false`,
+      data: { code, transient: false },
+    });
+  }
+  const known = PERMANENT[code];
+  return fail("unavailable", `cannot reach "${host}": ${known ?? "the connection broke"}`, {
+    reason: "network",
+    data: { code, transient: known === undefined },
+    cause: error,
+  });
+}

@@ -1,0 +1,45 @@
+/** Ends an exchange that has come to a standstill, or whose caller has given up. */
+import type { Ctx } from "../core/ctx.ts";
+
+export class Watchdog implements Disposable {
+  readonly #controller = new AbortController();
+  readonly #timer: ReturnType<typeof setInterval>;
+  readonly #outer: AbortSignal;
+  readonly #giveUp = (): void => this.#controller.abort(this.#outer.reason);
+  #last = performance.now();
+  #stalled = false;
+
+  constructor(ctx: Ctx, stallMs: number) {
+    this.#outer = ctx.signal;
+    if (this.#outer.aborted) this.#giveUp();
+    this.#outer.addEventListener("abort", this.#giveUp, { once: true });
+    this.#timer = setInterval(
+      () => {
+        if (performance.now() - this.#last < stallMs) return;
+        this.#stalled = true;
+        this.#controller.abort(new Error("stalled"));
+      },
+      Math.max(10, stallMs / 10),
+    );
+    // A dog that is forgotten must not keep the process alive.
+    this.#timer.unref();
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  get stalled(): boolean {
+    return this.#stalled;
+  }
+
+  /** Something has moved. */
+  touch(): void {
+    this.#last = performance.now();
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
+    this.#outer.removeEventListener("abort", this.#giveUp);
+  }
+}
