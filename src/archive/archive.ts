@@ -25,7 +25,7 @@ export interface TarEntry {
   atimeNs?: bigint;
   device: { major: number; minor: number };
   /** From PAX SCHILY.xattr.* (and LIBARCHIVE.xattr.*), raw values. */
-  xattrs: Map<string, Uint8Array>;
+  xattrs: ReadonlyMap<string, Uint8Array>;
 }
 
 export interface TarSink {
@@ -43,7 +43,7 @@ export interface TarLimits {
   maxSparseExtents: number;
   /** Entries in the archive. Default 10,000,000. */
   maxEntries: number;
-  /** Bytes of file content in all. Default 1 TiB. */
+  /** Bytes of file content in all, holes included. Default 1 TiB. */
   maxTotalBytes: number;
 }
 
