@@ -5,8 +5,13 @@ import { startTime } from "./process.ts";
 import type { Limit, Sys } from "./sys.ts";
 
 function text(path: string): string | undefined {
+  return bytes(path)?.toString("latin1").trim();
+}
+
+/** Undefined for a file or process that is not there. */
+function bytes(path: string): Buffer | undefined {
   try {
-    return readFileSync(path, "latin1").trim();
+    return readFileSync(path);
   } catch (error) {
     if (hasCode(error, "ENOENT", "ESRCH", "EINVAL", "EACCES", "ENOTDIR")) return undefined;
     throw error;
@@ -67,13 +72,13 @@ export interface Memory {
 
 export function memory(): Memory {
   const values = pairs(text("/proc/meminfo") ?? "", ":");
-  const bytes = (key: string): number => Number.parseInt(values.get(key) ?? "0", 10) * 1024;
+  const size = (key: string): number => Number.parseInt(values.get(key) ?? "0", 10) * 1024;
   return {
-    total: bytes("MemTotal"),
-    free: bytes("MemFree"),
-    available: bytes("MemAvailable"),
-    swapTotal: bytes("SwapTotal"),
-    swapFree: bytes("SwapFree"),
+    total: size("MemTotal"),
+    free: size("MemFree"),
+    available: size("MemAvailable"),
+    swapTotal: size("SwapTotal"),
+    swapFree: size("SwapFree"),
   };
 }
 
@@ -121,7 +126,7 @@ export interface ProcessFacts {
 export function processFacts(pid: number): ProcessFacts | undefined {
   const started = startTime(pid);
   const status = text(`/proc/${pid}/status`);
-  const cmdline = text(`/proc/${pid}/cmdline`);
+  const cmdline = bytes(`/proc/${pid}/cmdline`);
   if (started === undefined || status === undefined || cmdline === undefined) return undefined;
   const values = pairs(status, ":");
   const first = (key: string): string => (values.get(key) ?? "").split(/\s+/)[0] as string;
@@ -136,7 +141,7 @@ export function processFacts(pid: number): ProcessFacts | undefined {
     threads: Number(first("Threads")),
     namespacePids: (values.get("NSpid") ?? String(pid)).split(/\s+/).map(Number),
     rss: Number(first("VmRSS")) * 1024,
-    argv: Buffer.from(cmdline, "latin1").toString().split("\0").slice(0, -1),
+    argv: cmdline.toString().split("\0").slice(0, -1),
   };
 }
 
