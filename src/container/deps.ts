@@ -10,6 +10,7 @@ import type { StorePaths } from "../storage/paths.ts";
 import type { Db } from "../sys/db.ts";
 import type { Sys } from "../sys/sys.ts";
 import type { Events } from "./events.ts";
+import type { Operations } from "./operations.ts";
 import type { ContainerRecords } from "./records.ts";
 
 export interface ContainerDeps {
@@ -18,6 +19,7 @@ export interface ContainerDeps {
   readonly paths: StorePaths;
   readonly records: ContainerRecords;
   readonly events: Events;
+  readonly operations: Operations;
   readonly images: ImageStore;
   readonly layers: LayerStore;
   readonly rootfs: RootfsStore;

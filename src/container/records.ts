@@ -118,6 +118,16 @@ export class ContainerRecords {
     });
   }
 
+  /** Stores this state as the whole. */
+  replaceState(id: string, state: ContainerState): void {
+    this.#db.run(
+      "UPDATE containers SET state = ?, status = ? WHERE id = ?",
+      JSON.stringify(state),
+      state.status,
+      id,
+    );
+  }
+
   rename(id: string, name: string): void {
     this.#db.tx(() => {
       const holder = this.#db.get<{ id: string }>("SELECT id FROM containers WHERE name = ?", name);

@@ -1,0 +1,58 @@
+/**
+ * What is being done to a container, and by whom, while it is half done. The row comes with the first
+ * step and goes with the last, in the transactions of those steps; when its owner is dead, the
+ * next command finds it and undoes the work (`run`: the container goes; `start`: it is as before) or
+ * finishes it (`remove`).
+ */
+import type { Db } from "../sys/db.ts";
+import { bootId } from "../sys/host.ts";
+import type { Sys } from "../sys/sys.ts";
+
+export type Verb = "run" | "start" | "remove";
+
+export interface Operation {
+  container: string;
+  verb: Verb;
+}
+
+interface Row extends Operation {
+  pid: number;
+  pid_start: number;
+  boot_id: string;
+}
+
+export class Operations {
+  readonly #db: Db;
+  readonly #sys: Sys;
+
+  constructor(db: Db, sys: Sys) {
+    this.#db = db;
+    this.#sys = sys;
+  }
+
+  /** This process begins; a row of a former owner is replaced (its holder of the container's lock is gone). */
+  begin(container: string, verb: Verb): void {
+    this.#db.run(
+      "INSERT OR REPLACE INTO operations (container, verb, pid, pid_start, boot_id) VALUES (?, ?, ?, ?, ?)",
+      container,
+      verb,
+      process.pid,
+      this.#sys.startTime(process.pid) ?? 0,
+      bootId(),
+    );
+  }
+
+  end(container: string): void {
+    this.#db.run("DELETE FROM operations WHERE container = ?", container);
+  }
+
+  /** Operations whose owners are dead; one indexed read when there are none at all. */
+  abandoned(): Operation[] {
+    const rows = this.#db.all<Row>("SELECT * FROM operations");
+    return rows.filter((row) => row.boot_id !== bootId() || this.#sys.startTime(row.pid) !== row.pid_start);
+  }
+
+  of(container: string): Operation | undefined {
+    return this.#db.get<Row>("SELECT * FROM operations WHERE container = ?", container);
+  }
+}

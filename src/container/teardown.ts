@@ -1,0 +1,60 @@
+/**
+ * Takes back what a container has on the host while it is up: runtime state and cgroups, network,
+ * namespace, mount, run directory. Every step is idempotent and is tried even if one before it
+ * failed, so that it can be run again by anybody who finds the rest. The container's lock is held by the caller.
+ */
+import { rmSync } from "node:fs";
+import type { Ctx } from "../core/ctx.ts";
+import { EngineError, messageOf } from "../core/error.ts";
+import { MNT_DETACH } from "../sys/const.ts";
+import type { ContainerRecord } from "./container.ts";
+import type { ContainerDeps } from "./deps.ts";
+
+/** Errors: the first one, with the later ones as its undo errors. */
+export async function teardown(ctx: Ctx, deps: ContainerDeps, record: ContainerRecord): Promise<void> {
+  const errors: unknown[] = [];
+  const step = async (name: string, body: () => void | Promise<void>): Promise<void> => {
+    try {
+      ctx.log.trace(() => `teardown ${name}`);
+      await body();
+    } catch (error) {
+      ctx.log.area("container").debug(`teardown of ${record.id.slice(0, 12)}: ${name}: ${messageOf(error)}`);
+      errors.push(error);
+    }
+  };
+  await step("runtime", () => deleteFromRuntime(ctx, deps, record));
+  await step("network", () => deps.network.detach(ctx, record.id));
+  await step("netns", () => deps.network.removeNetns(record.id));
+  await step("mount", () => deps.rootfs.unmount(record.id));
+  await step("shm", () => unmountShm(deps, record.id));
+  await step("files", () => removeRunFiles(deps, record.id));
+  const first = errors.shift();
+  if (first === undefined) return;
+  if (first instanceof EngineError) first.undoErrors.push(...errors);
+  throw first;
+}
+
+async function deleteFromRuntime(ctx: Ctx, deps: ContainerDeps, record: ContainerRecord): Promise<void> {
+  const name = record.state.runtimePath ?? record.spec.runtime;
+  const runtime = await deps.runtime(ctx, name);
+  runtime.delete(ctx, record.id, { force: true });
+}
+
+function unmountShm(deps: ContainerDeps, id: string): void {
+  const path = shmPath(deps, id);
+  try {
+    deps.sys.umount(path, MNT_DETACH);
+  } catch {
+    // Never mounted: most containers have a private one made by the runtime.
+  }
+}
+
+/** The shared-memory directory of a container whose IPC namespace others may join. */
+export function shmPath(deps: ContainerDeps, id: string): string {
+  return `${deps.paths.runContainer(id)}/shm`;
+}
+
+function removeRunFiles(deps: ContainerDeps, id: string): void {
+  rmSync(deps.paths.runContainer(id), { recursive: true, force: true });
+  rmSync(`${deps.paths.exits}/${id}`, { force: true });
+}

@@ -1,0 +1,114 @@
+/**
+ * What follows a container's end: status into the record, host resources back, `--rm`, restart policy.
+ *
+ * Runs in whoever sees the end first: the foreground `run`, `stop`, `rm`, or the monitor's exit command
+ * (`container cleanup`). Idempotent, under the container's lock.
+ */
+import { existsSync } from "node:fs";
+import type { Ctx } from "../core/ctx.ts";
+import type { ContainerRecord, ContainerState } from "../container/container.ts";
+import { isLive } from "../container/state.ts";
+import { teardown } from "../container/teardown.ts";
+import type { Engine } from "./engine.ts";
+import { lockContainer } from "./lock.ts";
+import { refresh } from "./refresh.ts";
+
+export interface CleanupRequest {
+  container: string;
+  /** A session that ended, instead of the container. */
+  exec?: string;
+}
+
+/** An unknown container is no error: somebody else has cleaned up and removed it. */
+export async function cleanup(ctx: Ctx, engine: Engine, request: CleanupRequest): Promise<void> {
+  const found = engine.records.find(request.container);
+  if (found === undefined) return;
+  if (request.exec !== undefined) {
+    engine.db.run("DELETE FROM sessions WHERE id = ?", request.exec);
+    return;
+  }
+  const again = await settle(ctx, engine, found.id);
+  if (again) await restartByPolicy(ctx, engine, found.id);
+}
+
+/** Brings record and host in line with a container that has ended. True when its policy wants it up again. */
+export async function settle(ctx: Ctx, engine: Engine, id: string): Promise<boolean> {
+  using _lock = await lockContainer(ctx, engine, id);
+  const record = engine.records.get(id);
+  if (record === undefined) return false;
+  return settleLocked(ctx, engine, record);
+}
+
+/** As `settle`, for a caller that has the lock. */
+export async function settleLocked(ctx: Ctx, engine: Engine, record: ContainerRecord): Promise<boolean> {
+  if (!isLive(record.state.status)) return false;
+  const now = refresh(engine, record).state;
+  if (isLive(now.status)) return false;
+  const oomKilled = existsSync(`${engine.paths.runContainer(record.id)}/persist/oom`);
+  await teardown(ctx, engine, record);
+  const ended: ContainerState = { ...withoutRunFacts(now), oomKilled };
+  if (record.spec.autoRemove) {
+    await forget(engine, { ...record, state: ended }, ["died", "remove"]);
+    return false;
+  }
+  engine.db.tx(() => {
+    engine.records.replaceState(record.id, ended);
+    engine.operations.end(record.id);
+    addEvent(engine, { ...record, state: ended }, "died");
+  });
+  return wantsRestart(record, ended);
+}
+
+/** What is true only of a live container goes with it. */
+export function withoutRunFacts(state: ContainerState): ContainerState {
+  const { pid: _p, pidStart: _s, monitorPid: _m, bootId: _b, netns: _n, attachment: _a, ...rest } = state;
+  return rest;
+}
+
+/** Deletes directories and record of a container that holds nothing on the host any more. */
+export async function forget(engine: Engine, record: ContainerRecord, actions: string[]): Promise<void> {
+  engine.db.tx(() => {
+    engine.records.update(record.id, { status: "removing" });
+    engine.operations.begin(record.id, "remove");
+  });
+  engine.rootfs.remove(record.id);
+  engine.db.tx(() => {
+    engine.records.delete(record.id);
+    engine.operations.end(record.id);
+    for (const action of actions) addEvent(engine, record, action);
+  });
+}
+
+export function addEvent(engine: Engine, record: ContainerRecord, action: string): void {
+  const exit: Record<string, string> =
+    action === "died" ? { containerExitCode: String(record.state.exitCode ?? 0) } : {};
+  engine.events.add({
+    type: "container",
+    action,
+    id: record.id,
+    name: record.name,
+    attributes: { image: record.spec.image, ...exit, ...record.spec.labels },
+  });
+}
+
+function wantsRestart(record: ContainerRecord, ended: ContainerState): boolean {
+  const { policy, max } = record.spec.restart;
+  if (ended.stoppedByUser === true) return false;
+  if (policy === "always" || policy === "unless-stopped") return true;
+  return policy === "on-failure" && ended.exitCode !== 0 && (max === 0 || ended.restarts < max);
+}
+
+const FIRST_BACKOFF_MS = 100;
+const LAST_BACKOFF_MS = 60_000;
+
+async function restartByPolicy(ctx: Ctx, engine: Engine, id: string): Promise<void> {
+  const record = engine.records.get(id);
+  if (record === undefined) return;
+  const pause = Math.min(FIRST_BACKOFF_MS * 2 ** record.state.restarts, LAST_BACKOFF_MS);
+  await Bun.sleep(pause);
+  const current = engine.records.get(id);
+  if (current === undefined || current.state.stoppedByUser === true || isLive(current.state.status)) return;
+  engine.records.update(id, { restarts: current.state.restarts + 1 });
+  const { start } = await import("./start.ts");
+  await start(ctx, engine, { container: id, isRestart: true });
+}
