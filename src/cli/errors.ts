@@ -1,0 +1,84 @@
+/** The edge where errors become words on stderr and exit codes (DESIGN §5, podman's and docker's habits). */
+import { EngineError, kindOf, messageOf } from "../core/error.ts";
+import { errorTable } from "../core/error-table.ts";
+import type { Output } from "./output.ts";
+import type { Personality } from "./personality.ts";
+
+/** Commands whose missing object is exit code 1 and whose object in use is 2, as in podman. */
+const REMOVERS = new Set([
+  "rm",
+  "rmi",
+  "container rm",
+  "image rm",
+  "network rm",
+  "volume rm",
+  "pod rm",
+  "secret rm",
+]);
+
+/** Commands of docker that keep 125, 126 and 127. */
+const DOCKER_RUNS = new Set(["run", "create", "exec", "container run", "container create", "container exec"]);
+
+export function exitCodeOf(error: unknown, path: string, personality: Personality): number {
+  const kind = kindOf(error);
+  const { exit } = errorTable[kind];
+  if (kind === "not-modified" || kind === "canceled") return exit;
+  if (personality.docker) return DOCKER_RUNS.has(path) ? exit : 1;
+  if (REMOVERS.has(path)) {
+    if (kind === "not-found") return 1;
+    if (kind === "in-use" || kind === "conflict") return 2;
+  }
+  return exit;
+}
+
+/** Mistakes in the call itself, found before any verb was called. */
+function isUsageError(error: unknown): boolean {
+  if (!(error instanceof EngineError)) return false;
+  return ["unknown-flag", "flag-value", "flag-needs-value", "arguments"].includes(error.reason);
+}
+
+function isInternal(error: unknown): boolean {
+  return !(error instanceof EngineError) || error.kind === "internal";
+}
+
+export interface ErrorContext {
+  out: Output;
+  personality: Personality;
+  path: string;
+  trace: boolean;
+  /** "[options] IMAGE" of the command, for docker's usage line. */
+  usage?: string;
+}
+
+/** `Error: …` and the hint on the next line; docker's prefixes under docker's name. */
+export function printError(error: unknown, context: ErrorContext): void {
+  const { out, personality } = context;
+  const lines = personality.docker ? dockerLines(error, context) : plainLines(error, context);
+  const hint = error instanceof EngineError ? error.hint : undefined;
+  if (hint !== undefined) lines.splice(1, 0, hint);
+  out.error(lines.join("\n"));
+  if (context.trace && isInternal(error)) out.error(Bun.inspect(error));
+}
+
+function plainLines(error: unknown, context: ErrorContext): string[] {
+  const lines = [`Error: ${messageOf(error)}`];
+  if (isUsageError(error))
+    lines.push(`See '${context.personality.name} ${context.path} --help'`.replace("  ", " "));
+  return lines;
+}
+
+function dockerLines(error: unknown, context: ErrorContext): string[] {
+  const message = messageOf(error);
+  const program = `docker ${context.path}`;
+  if (isUsageError(error)) {
+    const usage = context.usage === undefined ? [] : [`\nUsage:  ${program} ${context.usage}`];
+    return [message, ...usage, `\nRun '${program} --help' for more information`];
+  }
+  if (DOCKER_RUNS.has(context.path) && !context.path.endsWith("exec")) {
+    return [
+      `docker: Error response from daemon: ${message}`,
+      `\nRun '${program} --help' for more information`,
+    ];
+  }
+  return [`Error response from daemon: ${message}`];
+}

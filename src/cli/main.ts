@@ -1,0 +1,216 @@
+/** The program: finds the command, parses its flags, runs it, and turns errors into words and exit codes. */
+import { createCtx, type Ctx } from "../core/ctx.ts";
+import { fail } from "../core/error.ts";
+import { createLog, type Log } from "../core/log.ts";
+import type { Engine } from "../engine/engine.ts";
+import type { AnyCommand, Invocation } from "./command.ts";
+import { commandTable, type EntryTable, findEntry } from "./command-table.ts";
+import { exitCodeOf, printError } from "./errors.ts";
+import { parseFlags, type ParsedFlags } from "./flags.ts";
+import {
+  globalFlags,
+  globalFlagsWithoutLetters,
+  type GlobalValues,
+  logLevel,
+  openOptions,
+} from "./global-flags.ts";
+import { BrokenPipe, createOutput } from "./output.ts";
+import { personalityOf } from "./personality.ts";
+import { abortOnSignals } from "./signals.ts";
+import { suggestion } from "./suggest.ts";
+
+/** As a program that SIGPIPE ended. */
+const PIPE_EXIT = 141;
+
+/** One run of the program: what is known so far about the call, for messages and for cleaning up. */
+class Program {
+  readonly out = createOutput();
+  readonly personality = personalityOf(process.argv0);
+  readonly #argv: string[];
+  #path: string[] = [];
+  #command: AnyCommand | undefined;
+  #globals: GlobalValues | undefined;
+  #engine: Engine | undefined;
+
+  constructor(argv: string[]) {
+    this.#argv = argv;
+  }
+
+  async run(): Promise<number> {
+    try {
+      const code = await this.#dispatch();
+      this.out.flush();
+      return code;
+    } catch (error) {
+      if (error instanceof BrokenPipe) return PIPE_EXIT;
+      return this.#failed(error);
+    } finally {
+      this.#engine?.close();
+    }
+  }
+
+  #failed(error: unknown): number {
+    const path = this.#path.join(" ");
+    const { out, personality } = this;
+    const trace = this.#globals?.trace === true || process.env["BERTH_TRACE"] === "1";
+    const usage = this.#command?.usage;
+    const code = exitCodeOf(error, path, personality);
+    if (code !== 0)
+      printError(error, { out, personality, path, trace, ...(usage === undefined ? {} : { usage }) });
+    out.flush();
+    return code;
+  }
+
+  async #dispatch(): Promise<number> {
+    if (!this.personality.finished) {
+      const { name } = this.personality;
+      throw fail("unimplemented", `berth does not speak as "${name}" yet`, {
+        hint: "call it as berth, docker or podman",
+      });
+    }
+    const parsed = parseFlags(globalFlags, this.#argv, { interspersed: false });
+    this.#globals = parsed.values as GlobalValues;
+    if (this.#globals.version) return this.#version();
+    const [word, ...rest] = parsed.args;
+    if (word === undefined) return this.#help(commandTable);
+    if (word === "help") return this.#helpOn(rest);
+    return this.#enter(commandTable, parsed.args, parsed.help);
+  }
+
+  async #version(): Promise<number> {
+    const { versionFacts } = await import("../engine/system.ts");
+    const { version, gitCommit } = versionFacts();
+    const { docker, name } = this.personality;
+    this.out.line(docker ? `Docker version ${version}, build ${gitCommit}` : `${name} version ${version}`);
+    return 0;
+  }
+
+  async #help(table: EntryTable): Promise<number> {
+    const { groupHelp } = await import("./help.ts");
+    this.out.write(groupHelp(this.personality.name, this.#path, table));
+    return 0;
+  }
+
+  async #helpOn(words: string[]): Promise<number> {
+    return words.length === 0 ? this.#help(commandTable) : this.#enter(commandTable, words, true);
+  }
+
+  /** Walks from the table to a command; `help` asks for words about it instead of running it. */
+  async #enter(table: EntryTable, argv: string[], help: boolean): Promise<number> {
+    const [word, ...rest] = argv;
+    if (word === undefined || word === "--help" || word === "-h") return this.#help(table);
+    const found = findEntry(table, word);
+    if (found === undefined) throw this.#unknownCommand(table, word);
+    this.#path.push(found.name);
+    if (found.entry.commands !== undefined) return this.#enter(found.entry.commands, rest, help);
+    const command = await (found.entry.load as () => Promise<AnyCommand>)();
+    this.#command = command;
+    return this.#call(command, rest, help);
+  }
+
+  #unknownCommand(table: EntryTable, word: string): Error {
+    const { name } = this.personality;
+    const names = Object.entries(table).flatMap(([key, entry]) => (entry.hidden === true ? [] : [key]));
+    const near = suggestion(word, names);
+    const called = [name, ...this.#path, word].join(" ");
+    const see = `try '${[name, ...this.#path].join(" ")} --help'`;
+    return fail("invalid-argument", `unrecognized command \`${called}\``, {
+      reason: "unknown-command",
+      hint: near === undefined ? see : `did you mean "${near}"? ${see}`,
+    });
+  }
+
+  async #call(command: AnyCommand, argv: string[], help: boolean): Promise<number> {
+    const table = { ...globalFlagsWithoutLetters(), ...command.flags };
+    const parsed = help
+      ? undefined
+      : parseFlags(table, argv, { interspersed: command.interspersed !== false });
+    if (parsed === undefined || parsed.help) {
+      const { commandHelp } = await import("./help.ts");
+      this.out.write(commandHelp(this.personality.name, this.#path, command));
+      return 0;
+    }
+    this.#adoptGlobals(command, parsed);
+    for (const warning of parsed.warnings) this.out.error(warning);
+    checkArguments(command, parsed.args);
+    return (await command.run(this.#invocation(parsed))) ?? 0;
+  }
+
+  /** Global flags that stood among the command's own. */
+  #adoptGlobals(command: AnyCommand, parsed: ParsedFlags): void {
+    for (const name of parsed.changed) {
+      if (Object.hasOwn(globalFlags, name) && !Object.hasOwn(command.flags, name)) {
+        (this.#globals as Record<string, unknown>)[name] = parsed.values[name];
+      }
+    }
+  }
+
+  #invocation(parsed: ParsedFlags): Invocation {
+    const abort = new AbortController();
+    const signals = abortOnSignals(abort);
+    const globals = this.#globals as GlobalValues;
+    const ctx = createCtx({ signal: abort.signal, log: this.#log(globals) });
+    return {
+      ctx,
+      flags: parsed.values as Invocation["flags"],
+      args: parsed.args,
+      changed: parsed.changed,
+      out: this.out,
+      personality: this.personality,
+      path: this.#path.join(" "),
+      engine: () => this.#open(ctx, globals),
+      releaseSignals: signals.release,
+    };
+  }
+
+  #log(globals: GlobalValues): Log {
+    const areas = process.env["BERTH_DEBUG"];
+    return createLog({
+      level: logLevel(globals),
+      trace: globals.trace || process.env["BERTH_TRACE"] === "1",
+      write: (line) => this.out.errorBytes(new TextEncoder().encode(line)),
+      ...(areas === undefined ? {} : { debugAreas: new Set(areas.split(",")) }),
+    });
+  }
+
+  async #open(ctx: Ctx, globals: GlobalValues): Promise<Engine> {
+    if (this.#engine === undefined) {
+      const { openEngine } = await import("../engine/open.ts");
+      this.#engine = openEngine(ctx, openOptions(globals));
+    }
+    return this.#engine;
+  }
+}
+
+function checkArguments(command: AnyCommand, args: string[]): void {
+  const { min, max } = command.args;
+  if (args.length < min) {
+    throw fail("invalid-argument", `requires at least ${min} arg(s), only received ${args.length}`, {
+      reason: "arguments",
+    });
+  }
+  if (max === 0 && args.length > 0) {
+    throw fail("invalid-argument", `"${args[0]}" was given, but no arguments are taken`, {
+      reason: "arguments",
+    });
+  }
+  if (max !== undefined && args.length > max) {
+    throw fail("invalid-argument", `accepts at most ${max} arg(s), received ${args.length}`, {
+      reason: "arguments",
+    });
+  }
+}
+
+/** Verbs for our own children, before anything else is looked at. */
+async function hiddenVerb(verb: string | undefined): Promise<boolean> {
+  if (verb !== "__unpack") return false;
+  const { runUnpackChild } = await import("../storage/unpack-child.ts");
+  await runUnpackChild();
+  return true;
+}
+
+if (import.meta.main) {
+  const argv = process.argv.slice(2);
+  // process.exit rather than the end of the event loop: nothing that still waits may hold the shell.
+  if (!(await hiddenVerb(argv[0]))) process.exit(await new Program(argv).run());
+}

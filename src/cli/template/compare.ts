@@ -1,0 +1,36 @@
+/** eq, ne, lt, le, gt, ge with Go's ideas of what may be compared. */
+import type { Shapes } from "./value.ts";
+
+/** A function was given what it cannot take; eval.ts puts the place in front. */
+export class TypeMismatch extends Error {}
+
+const NUMBERS = new Set(["int", "float"]);
+
+/** Errors: TypeMismatch for lists, maps and values of different kinds. nil equals only nil. */
+export function isEqual(shapes: Shapes, a: unknown, b: unknown): boolean {
+  const [kindA, kindB] = [shapes.kind(a), shapes.kind(b)];
+  for (const [kind, value] of [
+    [kindA, a],
+    [kindB, b],
+  ] as const) {
+    if (kind === "list" || kind === "map" || kind === "func") {
+      throw new TypeMismatch(
+        `non-comparable type ${String(JSON.stringify(value))}: ${shapes.typeName(value)}`,
+      );
+    }
+  }
+  if (kindA === "nil" || kindB === "nil") return kindA === kindB;
+  if (kindA !== kindB && !(NUMBERS.has(kindA) && NUMBERS.has(kindB))) {
+    throw new TypeMismatch("incompatible types for comparison");
+  }
+  return NUMBERS.has(kindA) ? Number(a) === Number(b) : a === b;
+}
+
+/** Negative, zero or positive. Errors: TypeMismatch for what has no order. */
+export function compareOrder(shapes: Shapes, a: unknown, b: unknown): number {
+  const [kindA, kindB] = [shapes.kind(a), shapes.kind(b)];
+  if (NUMBERS.has(kindA) && NUMBERS.has(kindB)) return Number(a) - Number(b);
+  if (kindA !== kindB) throw new TypeMismatch("incompatible types for comparison");
+  if (kindA !== "string") throw new TypeMismatch("invalid type for comparison");
+  return Buffer.compare(Buffer.from(a as string), Buffer.from(b as string));
+}
