@@ -83,8 +83,8 @@ export interface OciResources {
 
 export interface OciSeccompArg {
   index: number;
-  value: number;
-  valueTwo?: number;
+  value: number | bigint;
+  valueTwo?: number | bigint;
   op:
     | "SCMP_CMP_EQ"
     | "SCMP_CMP_NE"
