@@ -23,38 +23,39 @@ interface Token {
 export class Authenticator {
   readonly #http: Http;
   readonly #host: string;
-  readonly #login: () => Login | undefined;
+  readonly #login: (ctx: Ctx) => Login | undefined;
   readonly #tokens = new Map<string, Promise<Token>>();
   /** Scopes a registry has named beyond those asked for. */
   readonly #extraScopes = new Set<string>();
   #challenge: Challenge | undefined;
 
   /** `login` is called when credentials are first needed: looking them up may run a helper. */
-  constructor(http: Http, host: string, login: () => Login | undefined) {
+  constructor(http: Http, host: string, login: (ctx: Ctx) => Login | undefined) {
     this.#http = http;
     this.#host = host;
     let known: { login: Login | undefined } | undefined;
-    this.#login = () => (known ??= { login: login() }).login;
+    this.#login = (ctx) => (known ??= { login: login(ctx) }).login;
   }
 
   /** The Authorization header for these scopes; undefined while the registry has not asked for one. */
   async header(ctx: Ctx, scopes: string[]): Promise<string | undefined> {
     const challenge = this.#challenge;
     if (challenge === undefined) return undefined;
-    if (challenge.scheme === "basic") return this.#basic();
+    if (challenge.scheme === "basic") return this.#basic(ctx);
     const wanted = [...new Set([...scopes, ...this.#extraScopes])].toSorted();
     const token = await this.#token(ctx, challenge, wanted);
     return `Bearer ${token.value}`;
   }
 
   /** Takes in the challenge of a 401; false if nothing new was learned, so that asking again is useless. */
-  learn(reply: Reply, scopes: string[], sentHeader: string | undefined): boolean {
-    const login = this.#login();
+  learn(ctx: Ctx, answer: { reply: Reply; scopes: string[]; sent: string | undefined }): boolean {
+    const { reply, scopes, sent } = answer;
+    const login = this.#login(ctx);
     const usable = parseChallenges(reply.headers.get("www-authenticate") ?? "").find(
       (c) => c.scheme === "bearer" || (login !== undefined && "username" in login),
     );
     if (usable === undefined) return false;
-    const isNew = this.#challenge === undefined || sentHeader === undefined;
+    const isNew = this.#challenge === undefined || sent === undefined;
     this.#challenge = usable;
     if (usable.scheme === "basic") return isNew;
     const named = usable.scope ?? "";
@@ -66,8 +67,8 @@ export class Authenticator {
     return isNew || more || stale;
   }
 
-  #basic(): string {
-    const login = this.#login();
+  #basic(ctx: Ctx): string {
+    const login = this.#login(ctx);
     if (login === undefined || !("username" in login)) throw this.#needsLogin();
     return basicHeader(login.username, login.password);
   }
@@ -99,7 +100,7 @@ export class Authenticator {
 
   async #fetchToken(ctx: Ctx, challenge: Challenge, scopes: string[]): Promise<Token> {
     const url = this.#realm(challenge);
-    const login = this.#login();
+    const login = this.#login(ctx);
     const reply =
       login !== undefined && "identityToken" in login
         ? await this.#postToken(ctx, url, tokenForm(challenge, scopes, login.identityToken))

@@ -24,13 +24,12 @@ const SYSTEM_BUNDLES = [
   "/etc/ssl/cert.pem",
 ];
 
-/** What to offer and whom to trust at `host` ("quay.io", "127.0.0.1:5000"). Errors: invalid-argument for a certificate without its key. */
+/** What to offer and whom to trust at `host` ("quay.io", "127.0.0.1:5000"). `certDir` is used in place of the usual directories. Errors: invalid-argument for a certificate without its key. */
 export function tlsMaterial(host: string, certDir?: string): TlsMaterial {
   const material: TlsMaterial = { ca: systemAuthorities() };
   const roots = [join(userConfigDir(), "certs.d"), "/etc/containers/certs.d", "/etc/docker/certs.d"];
-  for (const root of certDir === undefined ? roots : [certDir, ...roots]) {
-    if (addDirectory(material, join(root, host.toLowerCase()))) break;
-  }
+  if (certDir !== undefined) addDirectory(material, certDir);
+  else roots.some((root) => addDirectory(material, join(root, host.toLowerCase())));
   return material;
 }
 

@@ -1,32 +1,28 @@
 /** Docker credential helpers: `docker-credential-NAME get`, the server on stdin, JSON on stdout. */
-import { fail } from "../core/error.ts";
+import type { Ctx } from "../core/ctx.ts";
+import { fail, messageOf } from "../core/error.ts";
+import { run } from "../sys/spawn.ts";
 import type { Credentials } from "./registry.ts";
 
 /** Undefined if the helper knows nothing of the server. Errors: unauthenticated naming the helper, never its output. */
-export function askHelper(name: string, server: string): Credentials | undefined {
+export function askHelper(ctx: Ctx, name: string, server: string): Credentials | undefined {
   if (!/^[A-Za-z0-9._-]+$/.test(name)) {
     throw fail("invalid-argument", `"${name}" is not the name of a credential helper`, {
       reason: "credential-helper",
     });
   }
   const program = `docker-credential-${name}`;
-  let output: string;
-  let exitCode: number | null;
+  let answer: { stdout: string; exitCode: number };
   try {
-    const run = Bun.spawnSync([program, "get"], {
-      stdin: Buffer.from(server),
-      stderr: "pipe",
-      timeout: 30_000,
-    });
-    output = run.stdout.toString();
-    exitCode = run.exitCode;
+    answer = run(ctx, [program, "get"], { stdin: server, timeoutMs: 30_000, maxOutput: 1024 * 1024 });
   } catch (error) {
-    throw fail("unauthenticated", `credential helper "${program}" cannot be run`, {
+    throw fail("unauthenticated", `credential helper "${program}" cannot be run: ${messageOf(error)}`, {
       reason: "credential-helper",
       hint: `install "${program}" or take it out of the credentials file`,
       cause: error,
     });
   }
+  const { stdout: output, exitCode } = answer;
   if (exitCode !== 0) {
     if (/credentials not found/i.test(output)) return undefined;
     throw fail(

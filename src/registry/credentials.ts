@@ -8,6 +8,7 @@
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
 import { hasCode } from "../sys/errno.ts";
 import { home, runtimeDir, userConfigDir } from "./config-paths.ts";
@@ -28,13 +29,13 @@ interface AuthFile {
 const TOKEN_USER = "<token>";
 
 /** `repository` is "host[:port]/path". Errors: invalid-argument for an unreadable file, unauthenticated for a broken helper. */
-export function findLogin(repository: string, options: RegistryOptions): Login | undefined {
+export function findLogin(ctx: Ctx, repository: string, options: RegistryOptions): Login | undefined {
   if (options.credentials !== undefined)
     return loginOf(options.credentials.username, options.credentials.password);
   const keys = lookupKeys(repository);
   for (const path of authFiles(options.authFile)) {
     const file = readAuthFile(path);
-    const login = file && loginFrom(file, keys, repository);
+    const login = file && loginFrom(ctx, file, keys, repository);
     if (login) return login;
   }
   return undefined;
@@ -87,17 +88,17 @@ function lookupKeys(repository: string): string[] {
   return parts.map((_, i) => parts.slice(0, parts.length - i).join("/"));
 }
 
-function loginFrom(file: AuthFile, keys: string[], repository: string): Login | undefined {
+function loginFrom(ctx: Ctx, file: AuthFile, keys: string[], repository: string): Login | undefined {
   const host = keys.at(-1) as string;
   const server = host === "docker.io" ? "https://index.docker.io/v1/" : host;
   const helper = file.credHelpers[host] ?? file.credHelpers[server];
-  if (typeof helper === "string" && helper !== "") return fromHelper(helper, server);
+  if (typeof helper === "string" && helper !== "") return fromHelper(ctx, helper, server);
   const byKey = new Map(Object.entries(file.auths).map(([key, entry]) => [normalKey(key), entry]));
   for (const key of keys) {
     const login = decode(file, byKey.get(key), repository);
     if (login !== undefined) return login;
   }
-  return file.credsStore === "" ? undefined : fromHelper(file.credsStore, server);
+  return file.credsStore === "" ? undefined : fromHelper(ctx, file.credsStore, server);
 }
 
 /** Old keys are URLs: only their host counts, and Docker's own hosts are one. */
@@ -136,7 +137,7 @@ function loginOf(username: string, password: string): Login {
   return username === TOKEN_USER ? { identityToken: password } : { username, password };
 }
 
-function fromHelper(helper: string, server: string): Login | undefined {
-  const answer = askHelper(helper, server);
+function fromHelper(ctx: Ctx, helper: string, server: string): Login | undefined {
+  const answer = askHelper(ctx, helper, server);
   return answer === undefined ? undefined : loginOf(answer.username, answer.password);
 }

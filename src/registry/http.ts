@@ -42,20 +42,23 @@ export class Http {
     this.#checkScheme(url);
     const watchdog = new Watchdog(ctx, this.#policy.stallMs);
     try {
-      const response = await fetch(url, {
+      const { body } = request;
+      const options: BunFetchRequestInit = {
         method: request.method,
         headers: { "Accept-Encoding": "identity", "User-Agent": "berth/0.1", ...request.headers },
-        body: (request.body instanceof Uint8Array
-          ? request.body
-          : request.body && watched(request.body, watchdog)) as BodyInit | null,
         redirect: "manual",
         signal: watchdog.signal,
         // Blobs are stored as sent: a Content-Encoding is not ours to undo.
         decompress: false,
-        // Bun's own limit would end a long upload; the watchdog decides.
-        timeout: false,
         ...(url.protocol === "https:" ? { tls: this.#tlsOptions(url.host) } : {}),
-      } as RequestInit);
+      };
+      if (body !== undefined) {
+        // Bun takes an async iterator for a body and honours a Content-Length given with it.
+        const stream = body instanceof Uint8Array ? body : watched(body, watchdog);
+        options.body = stream as unknown as ReadableStream;
+      }
+      // Bun's own limit would end a long upload; the watchdog decides.
+      const response = await fetch(url, { ...options, timeout: false } as BunFetchRequestInit);
       watchdog.touch();
       return new Reply(ctx, url, response, watchdog);
     } catch (error) {
@@ -94,6 +97,11 @@ async function* watched(source: AsyncIterable<Uint8Array>, watchdog: Watchdog): 
   watchdog.touch();
 }
 
+/** Bun's own addition to the standard reader. */
+type BunReader = ReadableStreamDefaultReader<Uint8Array> & {
+  readMany(): Promise<{ done: boolean; value: Uint8Array[] }>;
+};
+
 /** An answer whose body has not been read. Exactly one of the reading methods must be called, or `discard`. */
 export class Reply {
   readonly url: URL;
@@ -114,7 +122,7 @@ export class Reply {
 
   /** The body as it comes. Leaving the loop early closes the connection. Errors: as `exchange`. */
   async *chunks(): AsyncGenerator<Uint8Array, void, undefined> {
-    const reader = this.#response.body?.getReader();
+    const reader = this.#response.body?.getReader() as BunReader | undefined;
     try {
       while (reader !== undefined) {
         // readMany takes everything that has arrived at once: far fewer turns of the event loop than read().

@@ -15,13 +15,25 @@ export interface FetchedManifest {
   descriptor: Descriptor;
 }
 
+/** How a blob got to the registry. */
+export type PushedBlob = "exists" | "mounted" | "uploaded";
+
 export interface RegistryClient {
   /** Manifest or index by tag or digest; at most 4 MiB; digest verified when asked by digest or when the registry names one. */
   manifest(ctx: Ctx, tagOrDigest: string): Promise<FetchedManifest>;
   /** The blob's bytes from `offset`; size and digest are verified by the receiver. Broken connections are resumed with Range, with back-off. */
   blob(ctx: Ctx, descriptor: Descriptor, offset?: number): AsyncIterable<Uint8Array>;
   hasBlob(ctx: Ctx, digest: Digest): Promise<boolean>;
-  pushBlob(ctx: Ctx, descriptor: Descriptor, source: AsyncIterable<Uint8Array>): Promise<void>;
+  /**
+   * Nothing is sent if the registry has the blob, or can mount it from `from`, another repository on the same host.
+   * `open` is called for every try and gives the bytes from the beginning.
+   */
+  pushBlob(
+    ctx: Ctx,
+    descriptor: Descriptor,
+    open: () => AsyncIterable<Uint8Array>,
+    from?: string,
+  ): Promise<PushedBlob>;
   /** Returns the digest the registry knows it by. */
   pushManifest(ctx: Ctx, tagOrDigest: string, mediaType: string, bytes: Uint8Array): Promise<Digest>;
   tags(ctx: Ctx): Promise<string[]>;
@@ -39,7 +51,7 @@ export interface RegistryOptions {
   /** Alternative to /etc/containers/registries.conf (and its .d), for tests and `--registries-conf`. */
   registriesConf?: string;
   authFile?: string;
-  /** Directory laid out as certs.d is, searched before the usual ones. */
+  /** Holds `*.crt`, `*.cert` and `*.key` for this call, in place of certs.d. */
   certDir?: string;
   /** Other patience than the default; for tests and impatient callers. */
   retry?: Partial<RetryPolicy>;
