@@ -31,24 +31,36 @@ export interface CgroupHost {
 }
 
 /** Options of a v1 mount that are not controllers. */
-const NOT_CONTROLLERS = new Set(["rw", "ro", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "none"]);
+const NOT_CONTROLLERS = new Set([
+  "rw",
+  "ro",
+  "xattr",
+  "noprefix",
+  "clone_children",
+  "cpuset_v2_mode",
+  "none",
+]);
 
 function hierarchy(mount: MountInfo): Hierarchy {
   return { mountPoint: mount.mountPoint.toString(), root: mount.root.toString() };
 }
 
+/** Controllers and names ("name=systemd") among the options of a v1 mount. */
+function controllersOf(mount: MountInfo): string[] {
+  return mount.superOptions.filter((option) => {
+    const named = !option.includes("=") || option.startsWith("name=");
+    return named && !NOT_CONTROLLERS.has(option);
+  });
+}
+
 /** The layout of this host, from its mounts (about 0.1 ms; callers keep it for one command). */
 export function cgroupMode(found: MountInfo[] = mounts()): CgroupHost {
   const v1 = new Map<string, Hierarchy>();
-  let v2: Hierarchy | undefined;
-  for (const mount of found) {
-    if (mount.type === "cgroup2") v2 ??= hierarchy(mount);
-    if (mount.type !== "cgroup") continue;
-    for (const option of mount.superOptions) {
-      const named = !option.includes("=") || option.startsWith("name=");
-      if (named && !NOT_CONTROLLERS.has(option) && !v1.has(option)) v1.set(option, hierarchy(mount));
-    }
+  for (const mount of found.filter((one) => one.type === "cgroup")) {
+    for (const name of controllersOf(mount)) if (!v1.has(name)) v1.set(name, hierarchy(mount));
   }
+  const unified = found.find((mount) => mount.type === "cgroup2");
+  const v2 = unified && hierarchy(unified);
   const names = [...v1.keys()].filter((name) => !name.startsWith("name="));
   if (names.length > 0) {
     const mode = v2 === undefined ? "v1" : "hybrid";
@@ -151,7 +163,11 @@ function removeTree(dir: string): void {
 
 /** Removes a directory and the ones above it as far as they are empty, up to and not including `top`. */
 function removeEmptyParents(dir: string, top: string): void {
-  for (let at = dir; at.length > top.length && at.startsWith(`${top}/`); at = at.slice(0, at.lastIndexOf("/"))) {
+  for (
+    let at = dir;
+    at.length > top.length && at.startsWith(`${top}/`);
+    at = at.slice(0, at.lastIndexOf("/"))
+  ) {
     try {
       rmdirSync(at);
     } catch (error) {

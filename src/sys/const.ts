@@ -154,7 +154,8 @@ function namedSignal(name: string): number | undefined {
   if (realTime === null) return undefined;
   const base = realTime[1] === "MIN" ? RTMIN : RTMAX;
   const offset = Number(realTime[3] ?? 0) * (realTime[2] === "-" ? -1 : 1);
-  return base + offset;
+  const number = base + offset;
+  return number >= RTMIN && number <= RTMAX ? number : undefined;
 }
 
 /**

@@ -4,6 +4,7 @@ import * as inotify from "./inotify.ts";
 import * as lock from "./lock.ts";
 import * as mount from "./mount.ts";
 import * as namespace from "./namespace.ts";
+import { mountOverlay } from "./overlay.ts";
 import * as process from "./process.ts";
 import * as socket from "./socket.ts";
 import { stat } from "./stat.ts";
@@ -16,6 +17,7 @@ export const linux: Sys = {
   stat,
   ...xattr,
   ...mount,
+  mountOverlay,
   ...namespace,
   ...process,
   ...inotify,

@@ -1,0 +1,182 @@
+/**
+ * A registry that misbehaves on demand. It serves the blobs and manifests put into it, takes uploads, and
+ * asks `fault` before every answer: a Response from there is sent in place of the right one.
+ */
+import type { Server } from "bun";
+import { createHash } from "node:crypto";
+
+export interface Seen {
+  method: string;
+  path: string;
+  query: string;
+  headers: Headers;
+}
+
+export type Fault = (request: Seen, server: FakeRegistry) => Response | Promise<Response> | undefined;
+
+export class FakeRegistry implements Disposable {
+  readonly blobs = new Map<string, Uint8Array<ArrayBuffer>>();
+  /** By tag and by digest. */
+  readonly manifests = new Map<string, { mediaType: string; bytes: Uint8Array<ArrayBuffer> }>();
+  readonly seen: Seen[] = [];
+  fault: Fault = () => undefined;
+  /** Whether manifests are sent with Docker-Content-Digest. */
+  namesDigests = true;
+  #uploads = new Map<string, Uint8Array>();
+  #next = 0;
+  readonly #server: Server<undefined>;
+
+  constructor(tls?: { key: string; cert: string }) {
+    this.#server = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      idleTimeout: 60,
+      ...(tls === undefined ? {} : { tls }),
+      fetch: (request) => this.#answer(request),
+    });
+  }
+
+  get host(): string {
+    return `127.0.0.1:${this.#server.port}`;
+  }
+
+  addBlob(bytes: Uint8Array | string): { mediaType: string; digest: string; size: number } {
+    const copy = new Uint8Array(Buffer.from(bytes as string));
+    const digest = digestOf(copy);
+    this.blobs.set(digest, copy);
+    return { mediaType: "application/octet-stream", digest, size: copy.length };
+  }
+
+  addManifest(tag: string, value: unknown, mediaType = "application/vnd.oci.image.manifest.v1+json"): string {
+    const bytes = new Uint8Array(Buffer.from(typeof value === "string" ? value : JSON.stringify(value)));
+    const digest = digestOf(bytes);
+    this.manifests.set(tag, { mediaType, bytes });
+    this.manifests.set(digest, { mediaType, bytes });
+    return digest;
+  }
+
+  count(method: string, part: string): number {
+    return this.seen.filter((s) => s.method === method && s.path.includes(part)).length;
+  }
+
+  [Symbol.dispose](): void {
+    void this.#server.stop(true);
+  }
+
+  async #answer(request: Request): Promise<Response> {
+    const { pathname: path, search: query } = new URL(request.url);
+    const seen = { method: request.method, path, query, headers: request.headers };
+    this.seen.push(seen);
+    const fault = await this.fault(seen, this);
+    if (fault !== undefined) return fault;
+    if (path === "/v2/") return new Response("{}");
+    const [, name = "", kind = "", rest = ""] =
+      /^\/v2\/(.+?)\/(blobs|manifests|tags)\/(.+)$/.exec(path) ?? [];
+    if (kind === "manifests") return this.#manifest(request, rest);
+    if (kind === "tags")
+      return Response.json({ name, tags: [...this.manifests.keys()].filter((t) => !t.includes(":")) });
+    if (kind === "blobs" && rest.startsWith("uploads/")) return this.#upload(request, name, rest.slice(8));
+    return kind === "blobs" ? this.#blob(request, rest) : problem(404, "NOT_FOUND");
+  }
+
+  async #manifest(request: Request, key: string): Promise<Response> {
+    if (request.method === "PUT") {
+      const digest = this.addManifest(key, await request.text(), request.headers.get("content-type") ?? "");
+      return new Response(null, { status: 201, headers: { "Docker-Content-Digest": digest } });
+    }
+    const found = this.manifests.get(key);
+    if (found === undefined) return problem(404, "MANIFEST_UNKNOWN", "manifest unknown");
+    const headers: Record<string, string> = { "Content-Type": found.mediaType };
+    if (this.namesDigests) headers["Docker-Content-Digest"] = digestOf(found.bytes);
+    return new Response(request.method === "HEAD" ? null : found.bytes, { headers });
+  }
+
+  #blob(request: Request, digest: string): Response {
+    const bytes = this.blobs.get(digest);
+    if (bytes === undefined) return problem(404, "BLOB_UNKNOWN");
+    if (request.method === "HEAD")
+      return new Response(null, { headers: { "Content-Length": String(bytes.length) } });
+    const from = Number(/^bytes=(\d+)-$/.exec(request.headers.get("range") ?? "")?.[1] ?? -1);
+    if (from < 0) return new Response(bytes);
+    if (from >= bytes.length) return problem(416, "RANGE_INVALID");
+    const headers = { "Content-Range": `bytes ${from}-${bytes.length - 1}/${bytes.length}` };
+    return new Response(bytes.subarray(from), { status: 206, headers });
+  }
+
+  async #upload(request: Request, name: string, id: string): Promise<Response> {
+    const { searchParams } = new URL(request.url);
+    if (request.method === "POST") {
+      const session = String(++this.#next);
+      this.#uploads.set(session, new Uint8Array());
+      return new Response(null, {
+        status: 202,
+        headers: { Location: `/v2/${name}/blobs/uploads/${session}?state=a%2Fb` },
+      });
+    }
+    const held = this.#uploads.get(id);
+    if (held === undefined) return problem(404, "BLOB_UPLOAD_UNKNOWN");
+    if (request.method === "DELETE") {
+      this.#uploads.delete(id);
+      return new Response(null, { status: 204 });
+    }
+    if (searchParams.get("state") !== "a/b") return problem(400, "BLOB_UPLOAD_INVALID", "the state is lost");
+    const all = Buffer.concat([held, await request.bytes()]);
+    this.#uploads.set(id, all);
+    if (request.method === "PATCH") {
+      const headers = {
+        Location: `/v2/${name}/blobs/uploads/${id}?state=a%2Fb`,
+        Range: `0-${all.length - 1}`,
+      };
+      return new Response(null, { status: 202, headers });
+    }
+    const digest = digestOf(all);
+    if (searchParams.get("digest") !== digest) return problem(400, "DIGEST_INVALID");
+    this.#uploads.delete(id);
+    this.blobs.set(digest, new Uint8Array(all));
+    return new Response(null, { status: 201, headers: { "Docker-Content-Digest": digest } });
+  }
+
+  /** Upload sessions that were neither finished nor deleted. */
+  get openUploads(): number {
+    return this.#uploads.size;
+  }
+}
+
+export function problem(
+  status: number,
+  code: string,
+  message = "",
+  headers: Record<string, string> = {},
+): Response {
+  return Response.json({ errors: [{ code, message }] }, { status, headers });
+}
+
+export function digestOf(bytes: Uint8Array | string): string {
+  return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+}
+
+/** A body that breaks off: `announced` bytes are promised, only `bytes` come, then the connection is cut. */
+export class BrokenServer implements Disposable {
+  readonly #listener;
+
+  constructor(answer: string, hold = false) {
+    this.#listener = Bun.listen({
+      hostname: "127.0.0.1",
+      port: 0,
+      socket: {
+        data(socket) {
+          socket.write(answer);
+          if (!hold) socket.end();
+        },
+      },
+    });
+  }
+
+  get host(): string {
+    return `127.0.0.1:${this.#listener.port}`;
+  }
+
+  [Symbol.dispose](): void {
+    this.#listener.stop(true);
+  }
+}
