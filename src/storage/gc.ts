@@ -1,0 +1,121 @@
+/**
+ * Garbage collection by reachability. Roots: images (named or dangling), what their names at
+ * registries refer to, and what live leases protect. A layer needs its parents and its own blob; a
+ * manifest's blob needs what it lists.
+ *
+ * Rows go first, durably, then files: a crash between the two leaves files without rows, which
+ * `recover.ts` finds.
+ */
+import { statSync } from "node:fs";
+import { failpoint } from "../core/failpoint.ts";
+import { digestHex } from "../image/digest.ts";
+import type { Digest } from "../image/image.ts";
+import type { Db } from "../sys/db.ts";
+import { type BlobDeps, ingestName } from "./blob-writer.ts";
+import type { Sys } from "../sys/sys.ts";
+import { deleteTree, moveToTrash } from "./files.ts";
+import { FileLock } from "./lock.ts";
+import type { Freed } from "./storage.ts";
+
+export interface GcDeps extends BlobDeps {
+  sys: Sys;
+}
+
+const LIVE_LAYERS = `WITH RECURSIVE live(id) AS (
+  SELECT chain_id FROM images WHERE chain_id IS NOT NULL
+  UNION SELECT digest FROM lease_refs WHERE kind = 'layer'
+  UNION SELECT l.parent FROM layers l JOIN live ON l.chain_id = live.id WHERE l.parent IS NOT NULL
+)`;
+
+const LIVE_BLOBS = `WITH RECURSIVE live(id) AS (
+  SELECT id FROM images
+  UNION SELECT manifest_digest FROM images
+  UNION SELECT digest FROM repo_digests
+  UNION SELECT digest FROM lease_refs WHERE kind = 'blob'
+  UNION SELECT blob FROM layers WHERE blob IS NOT NULL
+  UNION SELECT r.child FROM blob_refs r JOIN live ON r.parent = live.id
+)`;
+
+/** Frees all that nothing needs. Images are roots: remove those first that should go. */
+export function collectGarbage(deps: GcDeps): Freed {
+  using _lease = deps.leases.take("gc");
+  const freed = deps.db.durable(() => forgetUnreachable(deps.db));
+  failpoint("storage.gc.forgotten");
+  deleteFiles(deps, freed);
+  return freed;
+}
+
+/** Ids of images without a name, oldest first: what `image prune` removes. */
+export function danglingImages(db: Db): Digest[] {
+  return db
+    .all<{ id: string }>(
+      "SELECT id FROM images WHERE id NOT IN (SELECT image_id FROM image_names) ORDER BY stored",
+    )
+    .map((row) => row.id);
+}
+
+/** The rows only; inside a durable transaction of the caller. */
+export function forgetUnreachable(db: Db): Freed {
+  const layers = db.all<{ chain_id: string; size: number }>(
+    `${LIVE_LAYERS} DELETE FROM layers WHERE chain_id NOT IN (SELECT id FROM live) RETURNING chain_id, size`,
+  );
+  const blobs = db.all<{ digest: string; size: number }>(
+    `${LIVE_BLOBS} DELETE FROM blobs WHERE digest NOT IN (SELECT id FROM live) RETURNING digest, size`,
+  );
+  if (blobs.length > 0) {
+    db.run("DELETE FROM blob_refs WHERE parent NOT IN (SELECT digest FROM blobs)");
+  }
+  return {
+    layers: layers.map((row) => row.chain_id),
+    blobs: blobs.map((row) => row.digest),
+    bytes: [...layers, ...blobs].reduce((sum, row) => sum + row.size, 0),
+  };
+}
+
+/** The files of rows that are gone; what came back meanwhile is left alone. */
+export function deleteFiles(deps: GcDeps, freed: Pick<Freed, "layers" | "blobs">): void {
+  const aside = [
+    ...freed.blobs.map((digest) => takeBlobFile(deps, digest)),
+    ...freed.layers.map((chainId) => takeLayerDir(deps, chainId)),
+  ];
+  failpoint("storage.gc.trashed");
+  for (const path of aside) if (path !== undefined) deleteTree(deps.sys, path);
+}
+
+/** Moves a blob's file to the trash if it has no row and nobody is making it. Returns its path there. */
+export function takeBlobFile(deps: GcDeps, digest: Digest): string | undefined {
+  return takeUnlessKnown(deps, {
+    lock: `blob-${ingestName(digest)}`,
+    path: deps.paths.blob(digest),
+    sql: "SELECT 1 FROM blobs WHERE digest = ?",
+    digest,
+  });
+}
+
+/** The same for a layer's directory. */
+export function takeLayerDir(deps: GcDeps, chainId: Digest): string | undefined {
+  return takeUnlessKnown(deps, {
+    lock: layerLockName(chainId),
+    path: deps.paths.layer(chainId),
+    sql: "SELECT 1 FROM layers WHERE chain_id = ?",
+    digest: chainId,
+  });
+}
+
+export function layerLockName(chainId: Digest): string {
+  return `layer-${digestHex(chainId)}`;
+}
+
+function takeUnlessKnown(
+  deps: GcDeps,
+  item: { lock: string; path: string; sql: string; digest: Digest },
+): string | undefined {
+  if (statSync(item.path, { throwIfNoEntry: false }) === undefined) return undefined;
+  using lock = FileLock.try({ sys: deps.sys, dir: deps.paths.locks, name: item.lock });
+  // Somebody is making it again: theirs now.
+  if (lock === undefined) return undefined;
+  // Inside a transaction, because images.put makes its small blobs without a lock and checks for them in its own.
+  return deps.db.tx(() =>
+    deps.db.get(item.sql, item.digest) === undefined ? moveToTrash(deps.paths, item.path) : undefined,
+  );
+}

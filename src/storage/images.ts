@@ -1,0 +1,326 @@
+/** Images: names, configs and what they need, in SQLite. Contract in storage.ts. */
+import { statSync } from "node:fs";
+import { fail } from "../core/error.ts";
+import { failpoint } from "../core/failpoint.ts";
+import { now } from "../core/time.ts";
+import { chainIds } from "../image/chain.ts";
+import { parseConfig } from "../image/config.ts";
+import { digestAlgorithm, digestOf } from "../image/digest.ts";
+import type { Descriptor, Digest, ImageConfig, Manifest } from "../image/image.ts";
+import { isIndex, parseManifest } from "../image/manifest.ts";
+import type { Db } from "../sys/db.ts";
+import { insertBlob, writeSmallBlobs } from "./blob-writer.ts";
+import { deleteFiles, forgetUnreachable } from "./gc.ts";
+import { ioError, uniqueName } from "./files.ts";
+import { findImage, normalName, splitRepoDigest } from "./image-names.ts";
+import type { ContentDeps } from "./content.ts";
+import type {
+  ContentStore,
+  ImageRecord,
+  ImageStore,
+  PutImageRequest,
+  RemoveImageOptions,
+} from "./storage.ts";
+
+export interface ImageDeps extends ContentDeps {
+  content: ContentStore;
+}
+
+interface ImageRow {
+  id: string;
+  manifest_digest: string;
+  chain_id: string | null;
+  config: Uint8Array;
+  created: string;
+  size: number;
+  /** JSON arrays. */
+  names: string;
+  repo_digests: string;
+}
+
+const NO_DATE = "0001-01-01T00:00:00Z";
+
+const SELECT = `SELECT i.id, i.manifest_digest, i.chain_id, i.config, i.created, i.size,
+  (SELECT json_group_array(name) FROM image_names WHERE image_id = i.id) AS names,
+  (SELECT json_group_array(repo || '@' || digest) FROM repo_digests WHERE image_id = i.id) AS repo_digests
+  FROM images i`;
+
+export function createImages(deps: ImageDeps): ImageStore {
+  const { db } = deps;
+  const get = (id: Digest): ImageRecord | undefined => {
+    const row = db.get<ImageRow>(`${SELECT} WHERE i.id = ?`, id);
+    return row === undefined ? undefined : toRecord(row, deps.content);
+  };
+  const find = (name: string): ImageRecord | undefined => {
+    const found = findImage(db, name);
+    return found === undefined ? undefined : get(found.id);
+  };
+  const must = (id: Digest): void => {
+    if (db.get("SELECT 1 FROM images WHERE id = ?", id) === undefined) throw notKnown(id);
+  };
+
+  return {
+    get,
+    find,
+    resolve: (name) => {
+      const record = find(name);
+      if (record === undefined) throw notKnown(name);
+      return record;
+    },
+    list: () =>
+      db.all<ImageRow>(`${SELECT} ORDER BY i.created DESC, i.id`).map((row) => toRecord(row, deps.content)),
+    put: (request) => {
+      const id = put(deps, request);
+      return get(id) as ImageRecord;
+    },
+    tag: (id, name) => {
+      const full = normalName(name);
+      db.tx(() => {
+        must(id);
+        setName(db, full, id);
+      });
+    },
+    untag: (name) => {
+      return db.tx(() => {
+        const full = findImage(db, name)?.name;
+        if (full === undefined) throw notKnown(name);
+        db.run("DELETE FROM image_names WHERE name = ?", full);
+        return full;
+      });
+    },
+    addRepoDigest: (id, repoDigest) =>
+      db.tx(() => {
+        must(id);
+        addRepoDigest(db, id, repoDigest);
+      }),
+    remove: (name, options) => remove(deps, name, options),
+  };
+}
+
+function notKnown(name: string): Error {
+  return fail("not-found", `${name}: image not known`, { reason: "image-not-known", data: { image: name } });
+}
+
+function toRecord(row: ImageRow, content: ContentStore): ImageRecord {
+  let config: ImageConfig | undefined;
+  let manifest: Manifest | undefined;
+  return {
+    id: row.id,
+    manifestDigest: row.manifest_digest,
+    get manifest() {
+      return (manifest ??= imageManifest(content.read(row.manifest_digest)));
+    },
+    get config() {
+      return (config ??= parseConfig(row.config));
+    },
+    ...(row.chain_id === null ? {} : { chainId: row.chain_id }),
+    names: JSON.parse(row.names) as string[],
+    repoDigests: JSON.parse(row.repo_digests) as string[],
+    created: row.created,
+    size: row.size,
+  };
+}
+
+function imageManifest(bytes: Uint8Array): Manifest {
+  const parsed = parseManifest(bytes);
+  if (!isIndex(parsed)) return parsed;
+  throw fail("invalid-argument", "an image index where an image manifest was expected", {
+    reason: "index-for-manifest",
+    hint: "choose one manifest of the index by platform first",
+  });
+}
+
+/** Parsed and checked against each other: nothing of the request is trusted from here on. */
+function verify(request: PutImageRequest): { manifest: Manifest; config: ImageConfig } {
+  const manifest = imageManifest(request.manifestBytes);
+  const { digest: configDigest, size } = manifest.config;
+  verifyBytes("manifest", request.manifestBytes, { digest: request.manifestDigest });
+  verifyBytes("image config", request.configBytes, { digest: configDigest, size });
+  const config = parseConfig(request.configBytes);
+  const layers = config.rootfs.diff_ids.length;
+  if (layers !== manifest.layers.length) {
+    throw fail(
+      "invalid-argument",
+      `image config "${configDigest}" names ${layers} layers, its manifest ${manifest.layers.length}`,
+      { reason: "layer-count-mismatch" },
+    );
+  }
+  return { manifest, config };
+}
+
+function verifyBytes(
+  what: string,
+  bytes: Uint8Array,
+  expected: Pick<Descriptor, "digest"> & { size?: number },
+): void {
+  const { digest, size } = expected;
+  if (size !== undefined && bytes.byteLength !== size) {
+    throw fail(
+      "data-loss",
+      `${what} "${digest}" has the wrong size: ${bytes.byteLength} bytes, expected ${size}`,
+      {
+        reason: "size-mismatch",
+      },
+    );
+  }
+  const found = digestOf(bytes, digestAlgorithm(digest));
+  if (found === digest) return;
+  throw fail("data-loss", `${what} "${digest}" does not match its digest: its bytes have "${found}"`, {
+    reason: "digest-mismatch",
+    data: { expected: digest, found },
+  });
+}
+
+function put(deps: ImageDeps, request: PutImageRequest): Digest {
+  const { manifest, config } = verify(request);
+  const names = (request.names ?? []).map(normalName);
+  const id = manifest.config.digest;
+  const blobs = new Map([
+    [request.manifestDigest, request.manifestBytes],
+    [id, request.configBytes],
+  ]);
+  const aside = `ingest/put-${uniqueName()}`;
+  try {
+    using lease = deps.leases.take("image", aside);
+    writeSmallBlobs(deps.paths, aside, blobs);
+    failpoint("storage.image.blobs");
+    deps.db.durable(() => {
+      // A collection may just have taken a file that was still without a row; nobody can once we are in here.
+      if ([...blobs.keys()].some((digest) => !fileExists(deps.paths.blob(digest)))) {
+        writeSmallBlobs(deps.paths, aside, blobs);
+      }
+      for (const [digest, bytes] of blobs) insertBlob(deps.db, digest, bytes.byteLength);
+      insertRefs(deps.db, request.manifestDigest, [manifest.config, ...manifest.layers]);
+      insertImage(deps.db, {
+        id,
+        manifestDigest: request.manifestDigest,
+        bytes: request.configBytes,
+        config,
+      });
+      for (const name of names) setName(deps.db, name, id);
+      for (const repoDigest of request.repoDigests ?? []) addRepoDigest(deps.db, id, repoDigest);
+      lease.release();
+    });
+    failpoint("storage.image.put");
+  } catch (error) {
+    throw ioError(error, `cannot store image "${id}"`);
+  }
+  return id;
+}
+
+function fileExists(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false }) !== undefined;
+}
+
+function insertRefs(db: Db, parent: Digest, children: Descriptor[]): void {
+  for (const { digest } of children) {
+    db.run("INSERT OR IGNORE INTO blob_refs (parent, child) VALUES (?, ?)", parent, digest);
+  }
+}
+
+function insertImage(
+  db: Db,
+  image: { id: Digest; manifestDigest: Digest; bytes: Uint8Array; config: ImageConfig },
+): void {
+  const chain = chainIds(image.config.rootfs.diff_ids);
+  let size = 0;
+  for (const layer of chain) {
+    const row = db.get<{ size: number }>("SELECT size FROM layers WHERE chain_id = ?", layer);
+    if (row === undefined) {
+      throw fail("not-found", `layer "${layer}" of image "${image.id}" is not in the store`, {
+        reason: "layer-unknown",
+      });
+    }
+    size += row.size;
+  }
+  db.run(
+    `INSERT INTO images (id, manifest_digest, chain_id, config, created, stored, size) VALUES (?, ?, ?, ?, ?, ?, ?)
+     ON CONFLICT (id) DO UPDATE SET manifest_digest = excluded.manifest_digest, stored = excluded.stored`,
+    image.id,
+    image.manifestDigest,
+    chain.at(-1) ?? null,
+    image.bytes,
+    image.config.created ?? NO_DATE,
+    now(),
+    size,
+  );
+}
+
+function setName(db: Db, name: string, id: Digest): void {
+  db.run(
+    "INSERT INTO image_names (name, image_id) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET image_id = excluded.image_id",
+    name,
+    id,
+  );
+}
+
+function addRepoDigest(db: Db, id: Digest, text: string): void {
+  const { repo, digest } = splitRepoDigest(text);
+  db.run("INSERT OR IGNORE INTO repo_digests (repo, digest, image_id) VALUES (?, ?, ?)", repo, digest, id);
+}
+
+interface Removal {
+  untagged: string[];
+  deleted: Digest[];
+  layers: Digest[];
+}
+
+function remove(deps: ImageDeps, name: string, options: RemoveImageOptions): Removal {
+  const { db } = deps;
+  // Says to the next command, should this one be killed, that files without rows may be left.
+  using _lease = deps.leases.take("gc");
+  const { removal, unreachable } = db.durable(() => {
+    const outcome = forget(deps, name, options);
+    const gone = outcome.deleted.length === 0 ? undefined : forgetUnreachable(db);
+    return { removal: { ...outcome, layers: gone?.layers ?? [] }, unreachable: gone };
+  });
+  failpoint("storage.image.forgotten");
+  if (unreachable !== undefined) deleteFiles(deps, unreachable);
+  return removal;
+}
+
+/** The rows only. */
+function forget(deps: ImageDeps, name: string, { force, inUse }: RemoveImageOptions): Removal {
+  const { db } = deps;
+  const found = findImage(db, name);
+  if (found === undefined) throw notKnown(name);
+  const { id } = found;
+  const names = db
+    .all<{ name: string }>("SELECT name FROM image_names WHERE image_id = ? ORDER BY name", id)
+    .map((row) => row.name);
+
+  if (found.name !== undefined && names.length > 1) {
+    db.run("DELETE FROM image_names WHERE name = ?", found.name);
+    return { untagged: [found.name], deleted: [], layers: [] };
+  }
+  if (names.length > 1 && !force) throw severalNames(id, name, names);
+  const users = inUse(id);
+  if (users.length > 0 && !force) throw imageInUse(id, name, users);
+
+  db.run("DELETE FROM image_names WHERE image_id = ?", id);
+  if (users.length > 0) return { untagged: names, deleted: [], layers: [] };
+  db.run("DELETE FROM repo_digests WHERE image_id = ?", id);
+  db.run("DELETE FROM images WHERE id = ?", id);
+  return { untagged: names, deleted: [id], layers: [] };
+}
+
+function severalNames(id: Digest, name: string, names: string[]): Error {
+  return fail(
+    "in-use",
+    `unable to delete image "${name}" by ID with more than one tag (${names.join(", ")})`,
+    {
+      reason: "image-has-names",
+      hint: "remove it by name, or with --force",
+      data: { id, names },
+    },
+  );
+}
+
+function imageInUse(id: Digest, name: string, users: string[]): Error {
+  const short = users.map((user) => user.slice(0, 12)).join(", ");
+  return fail("in-use", `image "${name}" is in use by container ${short}`, {
+    reason: "image-in-use",
+    hint: "remove the container first, or use --force",
+    data: { id, containers: users },
+  });
+}

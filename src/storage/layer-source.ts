@@ -1,0 +1,64 @@
+/**
+ * The compressed bytes of a layer on their way to the unpacker, kept as a blob at the same time. The unpacker may stop
+ * reading before the end (a tar ends before its file does), so what is left is read here.
+ */
+import { checkCanceled, type Ctx } from "../core/ctx.ts";
+import { type BlobDeps, BlobWriter, type Expected } from "./blob-writer.ts";
+import type { Lease } from "./storage.ts";
+
+export class BlobSource implements Disposable {
+  readonly #ctx: Ctx;
+  readonly #bytes: AsyncIterator<Uint8Array>;
+  readonly #onBytes: ((bytes: number) => void) | undefined;
+  #writer: BlobWriter | undefined;
+  #consumed = 0;
+  #ended = false;
+
+  constructor(ctx: Ctx, bytes: AsyncIterable<Uint8Array>, onBytes?: (bytes: number) => void) {
+    this.#ctx = ctx;
+    this.#bytes = bytes[Symbol.asyncIterator]();
+    this.#onBytes = onBytes;
+  }
+
+  /** From here on all bytes are also written to this blob; its lock is the caller's. */
+  keepAs(deps: BlobDeps, expected: Expected): void {
+    this.#writer = new BlobWriter(deps, expected);
+  }
+
+  /** Gives the stream to `consumer`, and reads it to its end whatever the consumer left. */
+  async feed<T>(consumer: (stream: AsyncIterable<Uint8Array>) => Promise<T>): Promise<T> {
+    try {
+      const result = await consumer(this.#chunks());
+      while ((await this.#next()) !== undefined);
+      return result;
+    } finally {
+      if (!this.#ended) await this.#bytes.return?.();
+    }
+  }
+
+  /** Verifies and publishes the blob, if there is one to keep. */
+  async commit(lease: Lease): Promise<void> {
+    await this.#writer?.commit(lease);
+  }
+
+  async *#chunks(): AsyncGenerator<Uint8Array> {
+    for (let chunk = await this.#next(); chunk !== undefined; chunk = await this.#next()) yield chunk;
+  }
+
+  async #next(): Promise<Uint8Array | undefined> {
+    checkCanceled(this.#ctx);
+    const { done, value } = this.#ended ? { done: true, value: undefined } : await this.#bytes.next();
+    if (done === true || value === undefined) {
+      this.#ended = true;
+      return undefined;
+    }
+    this.#writer?.write(value);
+    this.#consumed += value.byteLength;
+    this.#onBytes?.(this.#consumed);
+    return value;
+  }
+
+  [Symbol.dispose](): void {
+    this.#writer?.[Symbol.dispose]();
+  }
+}

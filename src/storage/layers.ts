@@ -1,0 +1,293 @@
+/** Unpacked layers. Contract in storage.ts. */
+import { mkdirSync, renameSync } from "node:fs";
+import type { Ctx } from "../core/ctx.ts";
+import { fail } from "../core/error.ts";
+import { failpoint } from "../core/failpoint.ts";
+import { now } from "../core/time.ts";
+import { chainId as chainIdOf, chainIds } from "../image/chain.ts";
+import type { Digest } from "../image/image.ts";
+import { AT_FDCWD, O_DIRECTORY, O_RDONLY } from "../sys/const.ts";
+import { claimBlob, type ContentDeps } from "./content.ts";
+import { discard, fsyncDir, ioError, uniqueName } from "./files.ts";
+import { layerLockName } from "./gc.ts";
+import { inheritMetadata } from "./inherit.ts";
+import { BlobSource } from "./layer-source.ts";
+import { layerTarStream } from "./layer-tar.ts";
+import { FileLock } from "./lock.ts";
+import { defaultConcurrency, runOrdered } from "./ordered.ts";
+import { layerUnknown, stackIds } from "./stack.ts";
+import type { ApplyRequest, ContentStore, LayerRecord, LayerStore, Lease } from "./storage.ts";
+import type { Unpacked } from "./unpack.ts";
+
+export interface LayerDeps extends ContentDeps {
+  content: ContentStore;
+  /** argv that starts this program as the sandboxed unpacker. */
+  unpackCommand: string[];
+  /** Where overlayfs finds its marks: "user" inside a user namespace. */
+  overlayXattr: "trusted" | "user";
+}
+
+interface LayerRow {
+  chain_id: string;
+  diff_id: string;
+  parent: string | null;
+  blob: string | null;
+  media_type: string | null;
+  blob_size: number | null;
+  size: number;
+  created: string;
+}
+
+const SELECT = `SELECT l.chain_id, l.diff_id, l.parent, b.digest AS blob, l.media_type, b.size AS blob_size, l.size, l.created
+  FROM layers l LEFT JOIN blobs b ON b.digest = l.blob`;
+
+/** Half-made layers of this process by chain id, for children that wait for their parent. */
+type InFlight = Map<Digest, Promise<LayerRecord>>;
+
+interface Work {
+  deps: LayerDeps;
+  inFlight: InFlight;
+  lease: Lease;
+}
+
+export function createLayers(deps: LayerDeps): LayerStore {
+  const inFlight: InFlight = new Map();
+  const get = (chainId: Digest): LayerRecord | undefined => getLayer(deps, chainId);
+  const apply = (ctx: Ctx, request: ApplyRequest): Promise<LayerRecord> => {
+    const work = { deps, inFlight, lease: request.lease ?? deps.leases.session() };
+    if (request.diffId === undefined) return applyUnknown(ctx, work, request);
+    const chainId = chainIdOf(request.parent, request.diffId);
+    const running = applyKnown(ctx, work, request, chainId);
+    inFlight.set(chainId, running);
+    const settled = (): void => {
+      if (inFlight.get(chainId) === running) inFlight.delete(chainId);
+    };
+    running.then(settled, settled);
+    return running;
+  };
+
+  return {
+    get,
+    apply,
+    list: () => deps.db.all<LayerRow>(`${SELECT} ORDER BY l.created, l.chain_id`).map(toRecord),
+    diffPath: (chainId) => deps.paths.diff(chainId),
+    stack: (chainId) => stackIds(deps.db, chainId).map((id) => get(id) as LayerRecord),
+    applyAll: (ctx, requests, concurrency = defaultConcurrency()) => {
+      const chain = chainIds(requests.map((request) => request.diffId));
+      return runOrdered(ctx, concurrency, requests, (inner, request, index) => {
+        const parent = chain[index - 1];
+        return apply(inner, parent === undefined ? request : { ...request, parent });
+      });
+    },
+    fromUpper: async (ctx, { parent, upper, lease }) => {
+      const { layerTar } = await import("./changes.ts");
+      const source = layerTar(deps.sys, upper);
+      return await apply(ctx, { source, ...(parent && { parent }), ...(lease && { lease }) });
+    },
+    tar: (ctx, chainId) => {
+      const layer = get(chainId);
+      if (layer === undefined) throw layerUnknown(chainId);
+      return layerTarStream(ctx, deps, layer);
+    },
+  };
+}
+
+function getLayer(deps: LayerDeps, chainId: Digest): LayerRecord | undefined {
+  const row = deps.db.get<LayerRow>(`${SELECT} WHERE l.chain_id = ?`, chainId);
+  return row === undefined ? undefined : toRecord(row);
+}
+
+function toRecord(row: LayerRow): LayerRecord {
+  const blob =
+    row.blob === null || row.blob_size === null
+      ? {}
+      : { blob: { digest: row.blob, size: row.blob_size, mediaType: row.media_type ?? "" } };
+  return {
+    chainId: row.chain_id,
+    diffId: row.diff_id,
+    ...(row.parent === null ? {} : { parent: row.parent }),
+    ...blob,
+    size: row.size,
+    created: row.created,
+  };
+}
+
+/** The layer if it is there, protected by the lease from now on. */
+function adopt({ deps, lease }: Work, chainId: Digest): LayerRecord | undefined {
+  if (getLayer(deps, chainId) === undefined) return undefined;
+  return deps.db.tx(() => {
+    const layer = getLayer(deps, chainId);
+    if (layer !== undefined) lease.protect("layer", chainId);
+    return layer;
+  });
+}
+
+async function applyKnown(
+  ctx: Ctx,
+  work: Work,
+  request: ApplyRequest,
+  chainId: Digest,
+): Promise<LayerRecord> {
+  const before = adopt(work, chainId);
+  if (before !== undefined) return before;
+  using _lock = await lockLayer(ctx, work, chainId);
+  const meanwhile = adopt(work, chainId);
+  if (meanwhile !== undefined) return meanwhile;
+  using fresh = new FreshLayer(work);
+  const unpacked = await unpack(ctx, work, request, fresh);
+  const parent = await parentOf(work, request.parent);
+  return commit({ work, fresh, unpacked, request, chainId }, parent);
+}
+
+/** Nobody can know the layer before its bytes were read, so what is there already is found only afterwards. */
+async function applyUnknown(ctx: Ctx, work: Work, request: ApplyRequest): Promise<LayerRecord> {
+  using fresh = new FreshLayer(work);
+  const unpacked = await unpack(ctx, work, request, fresh);
+  const parent = await parentOf(work, request.parent);
+  const chainId = chainIdOf(request.parent, unpacked.diffId);
+  using _lock = await lockLayer(ctx, work, chainId);
+  return adopt(work, chainId) ?? commit({ work, fresh, unpacked, request, chainId }, parent);
+}
+
+function lockLayer(ctx: Ctx, { deps }: Work, chainId: Digest): Promise<FileLock> {
+  return FileLock.acquire(ctx, { sys: deps.sys, dir: deps.paths.locks, name: layerLockName(chainId) });
+}
+
+async function parentOf(work: Work, parent: Digest | undefined): Promise<LayerRecord | undefined> {
+  if (parent === undefined) return undefined;
+  let layer = adopt(work, parent);
+  if (layer === undefined) {
+    await work.inFlight.get(parent);
+    layer = adopt(work, parent);
+  }
+  if (layer === undefined) throw layerUnknown(parent);
+  return layer;
+}
+
+/** A leased directory under `ingest/`, gone with the scope unless it became a layer. */
+class FreshLayer implements Disposable {
+  readonly dir: string;
+  readonly diff: string;
+  readonly lease: Lease;
+  readonly #work: Work;
+  #kept = false;
+
+  constructor(work: Work) {
+    const name = `layer-${uniqueName()}`;
+    this.#work = work;
+    this.lease = work.deps.leases.take("layer", `ingest/${name}`);
+    this.dir = `${work.deps.paths.ingest}/${name}`;
+    this.diff = `${this.dir}/diff`;
+    try {
+      mkdirSync(this.dir, 0o700);
+      mkdirSync(this.diff, 0o755);
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw ioError(error, "cannot make a layer");
+    }
+  }
+
+  keep(): void {
+    this.#kept = true;
+  }
+
+  [Symbol.dispose](): void {
+    if (!this.#kept) discard(this.#work.deps, this.dir);
+    this.lease.release();
+  }
+}
+
+/** Independent of the parent: fetch, verify and keep the blob, inflate, verify the diffId, unpack. */
+async function unpack(ctx: Ctx, work: Work, request: ApplyRequest, fresh: FreshLayer): Promise<Unpacked> {
+  const { deps, lease } = work;
+  const { blob } = request;
+  const claim = blob === undefined ? undefined : await claimBlob(ctx, deps, blob, lease);
+  using _lock = claim?.lock;
+  const bytes = claim?.found === undefined ? request.source : deps.content.stream(claim.found.digest);
+  using source = new BlobSource(ctx, bytes, request.onBytes);
+  if (claim?.lock !== undefined && blob !== undefined) source.keepAs(deps, blob);
+  failpoint("storage.layer.start");
+  const { spawnUnpack } = await import("./unpack.ts");
+  const unpacked = await source.feed((stream) =>
+    spawnUnpack(ctx, {
+      command: deps.unpackCommand,
+      target: fresh.diff,
+      overlayXattr: deps.overlayXattr,
+      source: stream,
+      mode: "layer",
+    }),
+  );
+  if (request.diffId !== undefined && unpacked.diffId !== request.diffId) {
+    throw fail(
+      "data-loss",
+      `layer "${request.diffId}" does not match its digest: its tar has "${unpacked.diffId}"`,
+      {
+        reason: "diff-id-mismatch",
+        hint: "the image is damaged at its source; ask whoever built it",
+        data: { expected: request.diffId, found: unpacked.diffId },
+      },
+    );
+  }
+  await source.commit(lease);
+  failpoint("storage.layer.unpacked");
+  return unpacked;
+}
+
+interface Commit {
+  work: Work;
+  fresh: FreshLayer;
+  unpacked: Unpacked;
+  request: ApplyRequest;
+  chainId: Digest;
+}
+
+/** With the layer's lock held: complete the directory, make it durable, give it its name and its row. */
+function commit(made: Commit, parent: LayerRecord | undefined): LayerRecord {
+  const { deps } = made.work;
+  try {
+    if (parent !== undefined) {
+      const lowers = stackIds(deps.db, parent.chainId).map((id) => deps.paths.diff(id));
+      inheritMetadata(deps.sys, made.fresh.diff, lowers, made.unpacked.implied);
+    }
+    syncTree(deps, made.fresh.dir);
+    failpoint("storage.layer.synced");
+    // A leftover without a row, of a process that died at the next line.
+    discard(deps, deps.paths.layer(made.chainId));
+    renameSync(made.fresh.dir, deps.paths.layer(made.chainId));
+    made.fresh.keep();
+    fsyncDir(deps.paths.layers);
+    failpoint("storage.layer.renamed");
+    deps.db.durable(() => insertLayer(made));
+  } catch (error) {
+    throw ioError(error, `cannot store layer "${made.chainId}"`);
+  }
+  failpoint("storage.layer.committed");
+  return getLayer(deps, made.chainId) as LayerRecord;
+}
+
+/** One syncfs instead of an fsync a file: thousands of files cost one journal commit. */
+function syncTree({ sys }: LayerDeps, path: string): void {
+  const fd = sys.openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY);
+  try {
+    sys.syncfs(fd);
+  } finally {
+    sys.close(fd);
+  }
+}
+
+function insertLayer({ work, fresh, unpacked, request, chainId }: Commit): void {
+  const { db } = work.deps;
+  const { blob } = request;
+  db.run(
+    `INSERT INTO layers (chain_id, diff_id, parent, blob, media_type, size, created) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+    chainId,
+    unpacked.diffId,
+    request.parent ?? null,
+    blob?.digest ?? null,
+    blob?.mediaType ?? null,
+    unpacked.size,
+    now(),
+  );
+  work.lease.protect("layer", chainId);
+  fresh.lease.release();
+}

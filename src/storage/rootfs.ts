@@ -1,0 +1,142 @@
+/** Root file systems of containers: overlay mounts of an image's layers. Contract in storage.ts. */
+import { chmodSync, chownSync, mkdirSync } from "node:fs";
+import { fail } from "../core/error.ts";
+import { failpoint } from "../core/failpoint.ts";
+import { AT_FDCWD, AT_SYMLINK_NOFOLLOW, MNT_DETACH, UMOUNT_NOFOLLOW } from "../sys/const.ts";
+import { hasCode } from "../sys/errno.ts";
+import type { Digest } from "../image/image.ts";
+import type { Db } from "../sys/db.ts";
+import type { Sys } from "../sys/sys.ts";
+import { deleteTree, discard, ioError } from "./files.ts";
+import type { StorePaths } from "./paths.ts";
+import { stackIds } from "./stack.ts";
+import type { RootfsRequest, RootfsStore } from "./storage.ts";
+import { copyXattrs } from "./inherit.ts";
+
+export interface RootfsDeps {
+  db: Db;
+  sys: Sys;
+  paths: StorePaths;
+  /** True where the mount is made inside a user namespace: overlay then keeps its marks in `user.overlay.*`. */
+  userXattr?: boolean;
+}
+
+/** OVL_MAX_STACK of the kernel. */
+const MAX_LAYERS = 500;
+
+/**
+ * Whatever the kernel's defaults are: no inode index (a lower may be in many mounts), no redirects and no
+ * metadata-only copies (an upper must be readable as a changeset without its lowers).
+ */
+const OPTIONS = ["index=off", "redirect_dir=nofollow", "metacopy=off"];
+
+export function createRootfs(deps: RootfsDeps): RootfsStore {
+  const { sys, paths } = deps;
+  const isMounted = (id: string): boolean => {
+    try {
+      return sys.stat(AT_FDCWD, paths.merged(id), AT_SYMLINK_NOFOLLOW).mountRoot;
+    } catch (error) {
+      if (hasCode(error, "ENOENT", "ENOTDIR")) return false;
+      throw error;
+    }
+  };
+
+  return {
+    isMounted,
+    upper: (id) => paths.upper(id),
+    merged: (id) => paths.merged(id),
+    create: (request) => {
+      try {
+        create(deps, request);
+      } catch (error) {
+        throw ioError(error, `cannot make the root file system of container "${request.id}"`);
+      }
+    },
+    mount: (request) => {
+      const target = paths.merged(request.id);
+      if (!isMounted(request.id)) mount(deps, request, target);
+      return target;
+    },
+    unmount: (id) => unmount(sys, paths.merged(id)),
+    remove: (id) => {
+      unmount(sys, paths.merged(id));
+      failpoint("storage.rootfs.unmounted");
+      discard(deps, paths.container(id));
+    },
+  };
+}
+
+function create(deps: RootfsDeps, { id, chainId }: RootfsRequest): void {
+  const { paths, sys } = deps;
+  makeDir(paths.container(id));
+  makeDir(paths.work(id));
+  makeDir(paths.merged(id));
+  failpoint("storage.rootfs.dirs");
+  const upper = paths.upper(id);
+  // The upper last: once it is there with its owner and mode, all of it is.
+  if (!makeDir(upper)) return;
+  const model = chainId === undefined ? paths.empty : paths.diff(chainId);
+  const root = sys.stat(AT_FDCWD, model, AT_SYMLINK_NOFOLLOW);
+  if (root.uid !== 0 || root.gid !== 0) chownSync(upper, root.uid, root.gid);
+  chmodSync(upper, root.mode & 0o7777);
+  copyXattrs(sys, model, upper);
+}
+
+/** False if it was there. */
+function makeDir(path: string): boolean {
+  try {
+    mkdirSync(path, 0o700);
+    return true;
+  } catch (error) {
+    if (hasCode(error, "EEXIST")) return false;
+    throw error;
+  }
+}
+
+function mount(deps: RootfsDeps, request: RootfsRequest, target: string): void {
+  const { paths, sys } = deps;
+  const { id, chainId } = request;
+  const stack = chainId === undefined ? [] : stackIds(deps.db, chainId);
+  if (stack.length > MAX_LAYERS) throw tooManyLayers(id, stack.length);
+  const options = [...OPTIONS];
+  // With userxattr the kernel refuses these two to be set at all; its defaults are what we want there.
+  if (deps.userXattr === true) options.splice(1, 2, "userxattr");
+  if (request.volatile === true) {
+    // Left by an earlier volatile mount, and a reason for the kernel to refuse this one.
+    deleteTree(sys, `${paths.work(id)}/work/incompat`);
+    options.push("volatile");
+  }
+  sys.mountOverlay({
+    lower: stack.length === 0 ? [paths.empty] : stack.map((layer: Digest) => paths.diff(layer)),
+    upper: paths.upper(id),
+    work: paths.work(id),
+    target,
+    options,
+  });
+  failpoint("storage.rootfs.mounted");
+}
+
+function tooManyLayers(id: string, count: number): Error {
+  return fail(
+    "invalid-argument",
+    `the image of container "${id}" has ${count} layers, overlayfs takes ${MAX_LAYERS}`,
+    {
+      reason: "too-many-layers",
+      hint: "squash the image",
+    },
+  );
+}
+
+/** All mounts on the target, should there be several; lazy only if somebody is still in there. */
+function unmount(sys: Sys, target: string): void {
+  for (let flags = UMOUNT_NOFOLLOW; ;) {
+    try {
+      sys.umount(target, flags);
+    } catch (error) {
+      // EINVAL: nothing is mounted there.
+      if (hasCode(error, "EINVAL", "ENOENT", "ENOTDIR")) return;
+      if (!hasCode(error, "EBUSY") || (flags & MNT_DETACH) !== 0) throw error;
+      flags |= MNT_DETACH;
+    }
+  }
+}

@@ -1,0 +1,167 @@
+/** What the store takes on the disk: allocated bytes, as du counts them. For `system df`. */
+import {
+  AT_FDCWD,
+  AT_SYMLINK_NOFOLLOW,
+  O_DIRECTORY,
+  O_NOFOLLOW,
+  O_RDONLY,
+  S_IFDIR,
+  S_IFMT,
+} from "../sys/const.ts";
+import { hasCode } from "../sys/errno.ts";
+import type { Digest } from "../image/image.ts";
+import type { Db } from "../sys/db.ts";
+import type { Fd, Name, Sys } from "../sys/sys.ts";
+import { namesIn } from "./files.ts";
+import type { StorePaths } from "./paths.ts";
+import { stackIds } from "./stack.ts";
+
+export interface UsageDeps {
+  db: Db;
+  sys: Sys;
+  paths: StorePaths;
+}
+
+export interface ImageUsage {
+  id: Digest;
+  /** Bytes of its layers and blobs that other images need too. */
+  shared: number;
+  /** Bytes that removing this image alone would free. */
+  unique: number;
+}
+
+export interface StoreUsage {
+  images: ImageUsage[];
+  /** All blobs and all unpacked layers. */
+  blobs: number;
+  layers: number;
+  /** Layers and blobs that no image needs: what a collection frees now. */
+  unreferenced: number;
+  /** Directory of each container, without what is mounted in it. */
+  containers: Map<string, number>;
+  volumes: Map<string, number>;
+  /** Half-made and discarded things. */
+  temporary: number;
+}
+
+const BLOCK = 512;
+
+/** Allocated bytes below (and of) a path; a file with several names counts once, mounts are not entered. 0 if it does not exist. */
+export function treeBytes(sys: Sys, path: string): number {
+  const seen = new Set<bigint>();
+  let total = 0;
+  const visit = (dir: Fd, name: Name): void => {
+    const stat = statOrNothing(sys, dir, name);
+    if (stat === undefined || stat.mountRoot) return;
+    const isDirectory = (stat.mode & S_IFMT) === S_IFDIR;
+    if (!isDirectory && stat.nlink > 1) {
+      if (seen.has(stat.ino)) return;
+      seen.add(stat.ino);
+    }
+    total += stat.blocks * BLOCK;
+    if (isDirectory) children(dir, name);
+  };
+  const children = (dir: Fd, name: Name): void => {
+    const fd = sys.openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    try {
+      for (const entry of sys.readdir(fd)) visit(fd, entry.name);
+    } finally {
+      sys.close(fd);
+    }
+  };
+  visit(AT_FDCWD, path);
+  return total;
+}
+
+function statOrNothing(sys: Sys, dir: Fd, name: Name) {
+  try {
+    return sys.stat(dir, name, AT_SYMLINK_NOFOLLOW);
+  } catch (error) {
+    // A container is writing while we count.
+    if (hasCode(error, "ENOENT")) return undefined;
+    throw error;
+  }
+}
+
+export function storeUsage(deps: UsageDeps): StoreUsage {
+  const { sys, paths } = deps;
+  const layers = layerBytes(deps);
+  const blobs = blobBytes(deps);
+  const { images, needed } = imageUsage(deps.db, layers, blobs);
+  const unneeded = (sizes: Map<Digest, number>) =>
+    sum([...sizes].filter(([key]) => !needed.has(key)).map(([, bytes]) => bytes));
+  const each = (dir: string): Map<string, number> =>
+    new Map(namesIn(dir).map((name) => [name, treeBytes(sys, `${dir}/${name}`)]));
+  return {
+    images,
+    blobs: sum(blobs.values()),
+    layers: sum(layers.values()),
+    unreferenced: unneeded(layers) + unneeded(blobs),
+    containers: each(paths.containers),
+    volumes: each(paths.volumes),
+    temporary: treeBytes(sys, paths.ingest) + treeBytes(sys, paths.trash),
+  };
+}
+
+function sum(values: Iterable<number>): number {
+  let total = 0;
+  for (const value of values) total += value;
+  return total;
+}
+
+/** Counted once a layer, since a layer never changes. */
+function layerBytes({ db, sys, paths }: UsageDeps): Map<Digest, number> {
+  const sizes = new Map<Digest, number>();
+  for (const row of db.all<{ chain_id: string; disk: number | null }>("SELECT chain_id, disk FROM layers")) {
+    const disk = row.disk ?? treeBytes(sys, paths.layer(row.chain_id));
+    if (row.disk === null) db.run("UPDATE layers SET disk = ? WHERE chain_id = ?", disk, row.chain_id);
+    sizes.set(row.chain_id, disk);
+  }
+  return sizes;
+}
+
+function blobBytes({ db, sys, paths }: UsageDeps): Map<Digest, number> {
+  const rows = db.all<{ digest: string }>("SELECT digest FROM blobs");
+  return new Map(rows.map(({ digest }) => [digest, treeBytes(sys, paths.blob(digest))]));
+}
+
+function imageUsage(
+  db: Db,
+  layers: Map<Digest, number>,
+  blobs: Map<Digest, number>,
+): { images: ImageUsage[]; needed: Set<string> } {
+  const needs = db
+    .all<{ id: string; chain_id: string | null; manifest_digest: string }>(
+      "SELECT id, chain_id, manifest_digest FROM images",
+    )
+    .map((row) => ({ id: row.id, keys: neededBy(db, row) }));
+  const users = new Map<string, number>();
+  for (const { keys } of needs) for (const key of keys) users.set(key, (users.get(key) ?? 0) + 1);
+  const bytes = (key: string) => (layers.get(key) ?? 0) + (blobs.get(key) ?? 0);
+  const images = needs.map(({ id, keys }) => {
+    const list = [...keys];
+    return {
+      id,
+      shared: sum(list.filter((key) => (users.get(key) ?? 0) > 1).map(bytes)),
+      unique: sum(list.filter((key) => users.get(key) === 1).map(bytes)),
+    };
+  });
+  return { images, needed: new Set(users.keys()) };
+}
+
+/** Chain ids and blob digests; a bottom layer's chain id may equal the digest of its uncompressed blob, and both count then. */
+function neededBy(
+  db: Db,
+  image: { id: string; chain_id: string | null; manifest_digest: string },
+): Set<string> {
+  const chain = image.chain_id === null ? [] : stackIds(db, image.chain_id);
+  const listed = db.all<{ child: string }>(
+    "SELECT child FROM blob_refs WHERE parent = ?",
+    image.manifest_digest,
+  );
+  const own = chain.flatMap((id) => {
+    const row = db.get<{ blob: string | null }>("SELECT blob FROM layers WHERE chain_id = ?", id);
+    return row?.blob === null || row === undefined ? [] : [row.blob];
+  });
+  return new Set([image.id, image.manifest_digest, ...chain, ...listed.map((row) => row.child), ...own]);
+}
