@@ -8,8 +8,11 @@
  *
  * Worked example: `createNetns` → `attach` gives eth0 10.87.0.2/16, default route, rules → `detach` takes the rules and the lease
  * back at once; the namespace itself is let go lazily (its links die with it), off the path of `run --rm`.
- * The bridge stays when its last container goes. Errors: already-exists (port taken: names who holds it if it is ours),
+ * The bridge stays when its last container goes. Errors: in-use (port taken: names who holds it if it is ours),
  * resource-exhausted (no address left), unimplemented (nft missing; `none` and `host` still work).
+ *
+ * The host reaches published ports at each of its IPv4 addresses, 127.0.0.1 among them, and at its IPv6 addresses except ::1:
+ * the kernel has no route_localnet for IPv6. What connects to "localhost" falls back to 127.0.0.1 at once.
  */
 import type { Ctx } from "../core/ctx.ts";
 
@@ -22,6 +25,8 @@ export interface PortMapping {
   protocol: Protocol;
   /** Number of consecutive ports, 1 for a single one. */
   range: number;
+  /** Only in requests: any free host port of hostPort..hostPortEnd will do; `range` is 1 then. */
+  hostPortEnd?: number;
 }
 
 export interface NetworkRecord {
@@ -30,12 +35,16 @@ export interface NetworkRecord {
   driver: "bridge";
   /** "berth0" */
   bridge: string;
+  /** At most one of each address family. */
   subnets: { subnet: string; gateway: string }[];
   mtu?: number;
   internal: boolean;
   labels: Record<string, string>;
   created: string;
 }
+
+/** What users call the default network: docker's and podman's names for theirs mean it too. */
+export const DEFAULT_NETWORK = "bridge";
 
 export interface AttachRequest {
   containerId: string;
@@ -61,16 +70,19 @@ export interface Attachment {
 
 export interface NetworkDriver {
   list(): NetworkRecord[];
+  /** Makes the default network's record at its first use. Errors: not-found. */
   inspect(name: string): NetworkRecord;
   /** Creates and pins a namespace with `lo` up. */
   createNetns(id: string): string;
   /** Unpins it; idempotent; what is in it dies asynchronously. */
   removeNetns(id: string): void;
   attach(ctx: Ctx, request: AttachRequest): Attachment;
-  /** Idempotent; also undoes a half-done attach found by its lease. */
+  /** From all of its networks. Idempotent; also undoes a half-done attach found by its lease. Follow it with `removeNetns`. */
   detach(ctx: Ctx, containerId: string): void;
   /** Puts bridge, sysctls and nft rules back from the records, after a reboot or a firewall flush. */
   reload(ctx: Ctx): void;
+  /** Deletes a network with its bridge and rules. Errors: not-found, in-use (names the containers in it). */
+  destroy(ctx: Ctx, name: string): void;
   /** Containers that hold leases, for recovery. */
   leaseHolders(): string[];
 }

@@ -41,6 +41,7 @@ const VETH_INFO_PEER = 1;
 
 const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
+const IFA_BROADCAST = 4;
 const IFA_FLAGS = 8;
 const IFA_F_NODAD = 0x02;
 const IFA_F_PERMANENT = 0x80;
@@ -250,6 +251,7 @@ export function addAddress(index: number, address: Uint8Array, prefix: number): 
       w.raw([v6 ? AF_INET6 : AF_INET, prefix, flags, 0, ...u32(index)]);
       w.attribute(IFA_LOCAL, address);
       w.attribute(IFA_ADDRESS, address);
+      if (!v6 && prefix < 31) w.attribute(IFA_BROADCAST, broadcastOf(address, prefix));
       w.u32(IFA_FLAGS, flags);
     },
   };
@@ -300,6 +302,14 @@ export function listRoutes(socket: NetlinkSocket): Route[] {
       },
     ];
   });
+}
+
+/** The address with all host bits set. */
+function broadcastOf(address: Uint8Array, prefix: number): Uint8Array {
+  const number = new DataView(new ArrayBuffer(4));
+  address.forEach((byte, at) => number.setUint8(at, byte));
+  number.setUint32(0, number.getUint32(0) | (0xffff_ffff >>> prefix));
+  return new Uint8Array(number.buffer);
 }
 
 /** struct ifinfomsg: family, padding, type, index, flags, change mask. */

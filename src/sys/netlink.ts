@@ -11,6 +11,7 @@
  */
 import { call, tryCall } from "./libc.ts";
 import { SysError } from "./errno.ts";
+import { sendFds, socketpair } from "./socket.ts";
 
 export const NETLINK_ROUTE = 0;
 export const NETLINK_NETFILTER = 12;
@@ -210,10 +211,12 @@ function parseAcknowledgement(message: NetlinkMessage): { errno: number; extack:
  */
 export class NetlinkSocket implements Disposable {
   readonly #fd: number;
+  readonly #protocol: number;
   #sequence = 1;
   #buffer: Uint8Array | undefined;
 
   constructor(protocol: number) {
+    this.#protocol = protocol;
     this.#fd = call("socket", "netlink", AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
     this.#option(SOL_NETLINK, NETLINK_CAP_ACK, 1);
     this.#option(SOL_NETLINK, NETLINK_EXT_ACK, 1);
@@ -288,7 +291,8 @@ export class NetlinkSocket implements Disposable {
   }
 
   close(): void {
-    tryCall("close", this.#fd);
+    if (this.#protocol === NETLINK_NETFILTER) closeLater(this.#fd);
+    else tryCall("close", this.#fd);
   }
 
   [Symbol.dispose](): void {
@@ -329,6 +333,23 @@ export class NetlinkSocket implements Disposable {
   #option(level: number, name: number, value: number): void {
     const bytes = u32(value);
     tryCall("setsockopt", this.#fd, level, name, bytes, bytes.length);
+  }
+}
+
+/**
+ * Closes a netfilter socket without waiting. Closing one makes the caller wait until the kernel has freed what was
+ * deleted from nftables, an RCU grace period: 10 ms, also when the process ends with the socket open. So the
+ * descriptor is put into the queue of a unix socket that holds itself the same way; with both ends closed, that is garbage, which
+ * a kernel thread collects (since Linux 6.10; before, the closing below waits as a plain close would).
+ */
+function closeLater(fd: number): void {
+  const [near, far] = socketpair("seqpacket");
+  try {
+    sendFds(near, new Uint8Array(1), [far, fd]);
+  } catch {
+    // Too many descriptors in flight: the close below waits, and that is all.
+  } finally {
+    for (const each of [fd, far, near]) tryCall("close", each);
   }
 }
 

@@ -1,0 +1,121 @@
+/** One container's veth pair: made, set up inside its namespace, found again. */
+import { closeSync, openSync } from "node:fs";
+import { fail } from "../core/error.ts";
+import { hasCode } from "../sys/errno.ts";
+import { writeSysctl } from "../sys/net-sysctl.ts";
+import type { NetlinkSocket } from "../sys/netlink.ts";
+import {
+  addAddress,
+  addDefaultRoute,
+  checkLinkName,
+  createVeth,
+  deleteLink,
+  type Link,
+  linkByName,
+  openRoute,
+  setLink,
+} from "../sys/netlink-route.ts";
+import { ipBytes, parseIp, type Ip } from "./address.ts";
+import type { AttachmentRow } from "./attachments.ts";
+import type { Lease } from "./ipam.ts";
+
+/** Names that mean something else under /proc/sys/net/ipv6/conf, and the loopback's. */
+const RESERVED: readonly string[] = ["all", "default", "lo"];
+
+/** Errors: invalid-argument (not a name, or another interface of the container has it). */
+export function checkInterfaceName(name: string, others: readonly AttachmentRow[]): void {
+  try {
+    checkLinkName(name);
+  } catch (cause) {
+    throw fail("invalid-argument", `invalid interface name "${name}"`, {
+      hint: "at most 15 bytes without white space, / and :",
+      cause,
+    });
+  }
+  if (RESERVED.includes(name) || others.some((row) => row.interface === name)) {
+    throw fail("invalid-argument", `the interface name "${name}" is taken`);
+  }
+}
+
+/** Makes the pair: the host's end up in its bridge, the other one in the namespace. Errors: not-found (no such namespace), NetlinkError. */
+export function connect(
+  route: NetlinkSocket,
+  row: AttachmentRow,
+  request: { bridge: Link; mac: Uint8Array },
+): void {
+  const netnsFd = openNetns(row.netns);
+  try {
+    clearLeftover(route, row);
+    const pair = {
+      name: row.host_veth,
+      master: request.bridge.index,
+      mtu: request.bridge.mtu,
+      peer: { name: row.interface, mac: request.mac, netnsFd },
+    };
+    route.run(createVeth(pair), setLink(row.host_veth, { alias: aliasOf(row) }));
+  } finally {
+    closeSync(netnsFd);
+  }
+}
+
+/** Addresses and routes; the calling thread is inside the namespace. The first network's gateways are the way out. */
+export function configure(row: AttachmentRow, leases: readonly Lease[]): void {
+  using route = openRoute();
+  const link = linkByName(route, row.interface);
+  if (link === undefined) throw fail("internal", `the interface "${row.interface}" has vanished`);
+  if (leases.some((l) => l.address.family === 6)) {
+    // Other containers must not be able to tell this one its routes, and a link-local address is needed at once.
+    writeSysctl(`ipv6/conf/${row.interface}/accept_ra`, "0");
+    writeSysctl(`ipv6/conf/${row.interface}/accept_dad`, "0");
+  }
+  const first = row.position === 0;
+  route.run(
+    setLink(row.interface, { up: true }),
+    ...leases.map((l) => addAddress(link.index, ipBytes(l.address), l.prefix)),
+    ...(first ? leases.map((l) => addDefaultRoute(link.index, ipBytes(parseIp(l.gateway) as Ip))) : []),
+  );
+}
+
+/**
+ * Deletes the pair of an earlier life of this container; both ends go, 10 ms. No pair is no error.
+ * Errors: conflict (somebody else's interface has the name).
+ */
+export function clearLeftover(route: NetlinkSocket, row: AttachmentRow): void {
+  const link = linkByName(route, row.host_veth);
+  if (link === undefined) return;
+  if (link.alias !== aliasOf(row)) {
+    throw fail(
+      "conflict",
+      `the interface "${row.host_veth}" exists and is not container "${row.container_name}"'s`,
+    );
+  }
+  try {
+    route.run(deleteLink(row.host_veth));
+  } catch (error) {
+    if (!hasCode(error, "ENODEV")) throw error;
+  }
+}
+
+/** Puts the host's end back into its bridge. Returns false when it is gone, and the container with it. */
+export function reconnect(route: NetlinkSocket, row: AttachmentRow, bridge: Link): boolean {
+  try {
+    route.run(setLink(row.host_veth, { master: bridge.index, up: true }));
+    return true;
+  } catch (error) {
+    if (hasCode(error, "ENODEV")) return false;
+    throw error;
+  }
+}
+
+/** Tells people, and later lives of the container, whose link it is. */
+function aliasOf(row: AttachmentRow): string {
+  return `berth ${row.container}`;
+}
+
+function openNetns(path: string): number {
+  try {
+    return openSync(path, "r");
+  } catch (cause) {
+    throw fail("not-found", `no network namespace at "${path}"`, { cause });
+  }
+}
