@@ -28,13 +28,16 @@ export const DEFAULT_CAPABILITIES: readonly string[] = [
   "CAP_SYS_CHROOT",
 ];
 
-export interface CapabilityRequest {
+export interface BoundingRequest {
   add: readonly string[];
   drop: readonly string[];
   privileged: boolean;
-  uid: number;
   /** The bounding set of the engine itself: nothing outside it can be given. */
   available: readonly string[];
+}
+
+export interface CapabilityRequest extends BoundingRequest {
+  uid: number;
 }
 
 /** Names of the bits set in a hexadecimal mask of /proc/PID/status ("CapBnd"). */
@@ -56,40 +59,37 @@ export function normalizeCapability(text: string): string {
   return name;
 }
 
+/** All that a process of the container can ever hold; it also decides the seccomp filter. Errors: invalid-argument. */
+export function boundingSet(request: BoundingRequest): string[] {
+  const add = new Set(request.add.map(normalizeCapability));
+  const drop = new Set(request.drop.map(normalizeCapability));
+  for (const name of add) {
+    if (drop.has(name)) throw fail("invalid-argument", `capability ${quote(name)} is both added and dropped`);
+  }
+  const everything = request.privileged || add.has("ALL");
+  const wanted = new Set(drop.has("ALL") ? [] : everything ? CAPABILITY_NAMES : DEFAULT_CAPABILITIES);
+  for (const name of drop) wanted.delete(name);
+  for (const name of add) wanted.add(name);
+  const available = new Set(request.available);
+  return CAPABILITY_NAMES.filter((name) => wanted.has(name) && available.has(name));
+}
+
 /**
  * The five sets of a process. Inheritable and ambient are empty, but for one case: an unprivileged user for whom
  * capabilities were added by name gets exactly those as ambient ones, without which --cap-add would have no
  * effect for him (the kernel wants an ambient capability to be inheritable as well).
  */
 export function capabilitySets(request: CapabilityRequest, notes: string[]): OciCapabilities {
-  const add = new Set(request.add.map(normalizeCapability));
-  const drop = new Set(request.drop.map(normalizeCapability));
-  checkConflict(add, drop);
-  const available = new Set(request.available);
-  const wanted = wantedSet(add, drop, request);
-  for (const name of add) {
-    if (name !== "ALL" && !available.has(name))
+  const bounding = boundingSet(request);
+  const added = new Set(request.add.map(normalizeCapability));
+  for (const name of added) {
+    if (name !== "ALL" && !request.available.includes(name)) {
       notes.push(`capability ${name} is not available to the engine: not added`);
+    }
   }
-  const bounding = CAPABILITY_NAMES.filter((name) => wanted.has(name) && available.has(name));
   if (request.uid === 0) {
     return { bounding, effective: bounding, permitted: bounding, inheritable: [], ambient: [] };
   }
-  const named = bounding.filter((name) => add.has(name));
+  const named = bounding.filter((name) => added.has(name));
   return { bounding, effective: named, permitted: named, inheritable: named, ambient: named };
-}
-
-function wantedSet(add: Set<string>, drop: Set<string>, request: CapabilityRequest): Set<string> {
-  const everything = request.privileged || add.has("ALL");
-  const base = drop.has("ALL") ? [] : everything ? CAPABILITY_NAMES : DEFAULT_CAPABILITIES;
-  const wanted = new Set(base);
-  for (const name of drop) wanted.delete(name);
-  for (const name of add) wanted.add(name);
-  return wanted;
-}
-
-function checkConflict(add: Set<string>, drop: Set<string>): void {
-  for (const name of add) {
-    if (drop.has(name)) throw fail("invalid-argument", `capability ${quote(name)} is both added and dropped`);
-  }
 }

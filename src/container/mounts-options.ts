@@ -75,6 +75,14 @@ export function tmpfsOptions(request: MountRequest): string[] {
   return [access, propagation, ...defaults, ...chosen];
 }
 
+/** Options of a devpts, always an instance of its own. */
+export function devptsOptions(request: MountRequest): string[] {
+  for (const option of request.options) {
+    if (!/^((uid|gid|max)=\d+|(mode|ptmxmode)=[0-7]{1,4})$/.test(option)) throw optionError(request, option);
+  }
+  return ["nosuid", "noexec", "newinstance", ...request.options];
+}
+
 /** How mounts must propagate from the root for the strongest propagation among binds; undefined for the runtime's own choice. */
 export function rootPropagation(mounts: readonly { options?: string[] }[]): string | undefined {
   const options = new Set(mounts.flatMap((mount) => mount.options ?? []));

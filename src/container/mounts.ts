@@ -5,7 +5,7 @@
 import { fail } from "../core/error.ts";
 import type { ImageConfig } from "../image/image.ts";
 import type { ContainerSpec, MountRequest } from "./container.ts";
-import { bindOptions, tmpfsOptions } from "./mounts-options.ts";
+import { bindOptions, devptsOptions, tmpfsOptions } from "./mounts-options.ts";
 import type { SpecInput } from "./spec-input.ts";
 import type { Namespaces } from "./spec-namespaces.ts";
 import type { OciMount } from "./spec-oci.ts";
@@ -157,23 +157,33 @@ function initMount(input: SpecInput): OciMount[] {
 }
 
 function userMounts(input: SpecInput): OciMount[] {
-  const mounts = new Map<string, OciMount>();
-  for (const request of input.mounts) {
-    const mount = userMount(request);
-    if (mounts.has(mount.destination)) {
-      throw fail("invalid-argument", `two mounts have the target ${quote(mount.destination)}`);
-    }
-    mounts.set(mount.destination, mount);
+  return allRequests(input.mounts, input.spec.tmpfs).map(userMount);
+}
+
+/** Errors: invalid-argument. Volumes need not be resolved yet. */
+export function checkMounts(mounts: readonly MountRequest[], tmpfs: Record<string, string>): void {
+  for (const request of allRequests(mounts, tmpfs)) {
+    if (request.type === "tmpfs") tmpfsOptions(request);
+    else if (request.type === "bind") userMount(request);
+    else if (request.type === "devpts") devptsOptions(request);
+    else bindOptions(request);
   }
-  for (const [target, options] of Object.entries(input.spec.tmpfs)) {
+}
+
+/** Mounts and --tmpfs as one list. Errors: invalid-argument for a target that is not allowed, or taken twice. */
+function allRequests(mounts: readonly MountRequest[], tmpfs: Record<string, string>): MountRequest[] {
+  const requests = [...mounts];
+  for (const [target, options] of Object.entries(tmpfs)) {
     const list = options === "" ? [] : options.split(",");
-    const mount = userMount({ type: "tmpfs", source: "", target, readOnly: false, options: list });
-    if (mounts.has(mount.destination)) {
-      throw fail("invalid-argument", `two mounts have the target ${quote(mount.destination)}`);
-    }
-    mounts.set(mount.destination, mount);
+    requests.push({ type: "tmpfs", source: "", target, readOnly: false, options: list });
   }
-  return [...mounts.values()];
+  const targets = new Set<string>();
+  for (const request of requests) {
+    const target = mountTarget(request);
+    if (targets.has(target)) throw fail("invalid-argument", `two mounts have the target ${quote(target)}`);
+    targets.add(target);
+  }
+  return requests;
 }
 
 function userMount(request: MountRequest): OciMount {
@@ -182,12 +192,7 @@ function userMount(request: MountRequest): OciMount {
     case "tmpfs":
       return { destination, type: "tmpfs", source: "tmpfs", options: tmpfsOptions(request) };
     case "devpts":
-      return {
-        destination,
-        type: "devpts",
-        source: "devpts",
-        options: ["nosuid", "noexec", "newinstance", ...request.options],
-      };
+      return { destination, type: "devpts", source: "devpts", options: devptsOptions(request) };
     case "bind":
     case "volume":
       return { destination, type: "bind", source: hostPath(request), options: bindOptions(request) };

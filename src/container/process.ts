@@ -18,7 +18,7 @@ const DEFAULT_ULIMITS: readonly Ulimit[] = [
 ];
 
 /** Names of --ulimit; the runtime's are RLIMIT_ and the upper case. */
-export const ULIMIT_NAMES: readonly string[] = [
+const ULIMIT_NAMES: readonly string[] = [
   "as",
   "core",
   "cpu",
@@ -126,8 +126,7 @@ export function processLimits(requested: readonly Ulimit[], host: HostFacts, not
   for (const { name, soft, hard } of DEFAULT_ULIMITS)
     wanted.set(name, clampDefault({ soft, hard }, host.limits[name]));
   for (const limit of requested) {
-    const name = limit.name.toLowerCase().replace(/^rlimit_/, "");
-    checkUlimit(name, limit);
+    const name = checkUlimit(limit);
     wanted.set(name, clampRequested(name, limit, host, notes));
   }
   return [...wanted]
@@ -139,15 +138,18 @@ export function processLimits(requested: readonly Ulimit[], host: HostFacts, not
     }));
 }
 
-function checkUlimit(name: string, limit: Limit): void {
+/** Errors: invalid-argument. Returns the name as --ulimit has it: "nofile". */
+export function checkUlimit(limit: Ulimit): string {
+  const name = limit.name.toLowerCase().replace(/^rlimit_/, "");
   if (!ULIMIT_NAMES.includes(name)) {
     throw fail("invalid-argument", `unknown ulimit ${quote(name)}`, {
       hint: `known: ${ULIMIT_NAMES.join(", ")}`,
     });
   }
   for (const value of [limit.soft, limit.hard]) {
-    if (!Number.isSafeInteger(value) || value < -1)
+    if (!Number.isSafeInteger(value) || value < -1) {
       throw fail("invalid-argument", `invalid value ${value} of ulimit ${quote(name)}`);
+    }
   }
   if (least(limit.soft, limit.hard) !== limit.soft) {
     throw fail(
@@ -155,6 +157,7 @@ function checkUlimit(name: string, limit: Limit): void {
       `ulimit ${quote(name)}: the soft limit ${limit.soft} is above the hard limit ${limit.hard}`,
     );
   }
+  return name;
 }
 
 /** A default is lowered to the hard limit we have, silently: nobody asked for its value. */

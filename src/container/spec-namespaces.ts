@@ -1,7 +1,7 @@
 /** Namespace modes ("", "private", "host", "container:NAME", "ns:PATH"), and the sysctls that belong to each namespace. */
 import { fail } from "../core/error.ts";
 import type { ContainerSpec } from "./container.ts";
-import type { SpecInput } from "./spec-input.ts";
+import type { HostFacts, SpecInput } from "./spec-input.ts";
 import type { OciNamespace } from "./spec-oci.ts";
 import { absolutePath, checkHostname, checkLine, quote } from "./spec-text.ts";
 
@@ -23,8 +23,7 @@ export function namespaceMode(flag: Flag, value: string): NamespaceMode {
   });
 }
 
-export interface Namespaces {
-  list: OciNamespace[];
+export interface NamespaceModes {
   pid: NamespaceMode;
   ipc: NamespaceMode;
   uts: NamespaceMode;
@@ -32,15 +31,24 @@ export interface Namespaces {
   network: NamespaceMode;
 }
 
-export function namespacesOf(input: SpecInput): Namespaces {
-  const { spec, joined } = input;
-  const modes = {
+export interface Namespaces extends NamespaceModes {
+  list: OciNamespace[];
+}
+
+/** Errors: invalid-argument for an unknown mode. */
+export function namespaceModes(spec: ContainerSpec, cgroupMode: HostFacts["cgroup"]["mode"]): NamespaceModes {
+  return {
     pid: namespaceMode("pid", spec.pid),
     ipc: namespaceMode("ipc", spec.ipc),
     uts: namespaceMode("uts", spec.uts),
-    cgroup: cgroupMode(input),
+    cgroup: cgroupNamespaceMode(spec, cgroupMode),
     network: namespaceMode("network", spec.network),
   };
+}
+
+export function namespacesOf(input: SpecInput): Namespaces {
+  const { joined } = input;
+  const modes = namespaceModes(input.spec, input.host.cgroup.mode);
   const list: OciNamespace[] = [
     { type: "mount" },
     ...entry("pid", modes.pid, joined.pid),
@@ -53,9 +61,9 @@ export function namespacesOf(input: SpecInput): Namespaces {
 }
 
 /** A private cgroup namespace shows a sensible tree only on v2; on v1 the host's is kept, as Podman does. */
-function cgroupMode(input: SpecInput): NamespaceMode {
-  if (input.spec.cgroupns !== "") return namespaceMode("cgroupns", input.spec.cgroupns);
-  return { kind: input.host.cgroup.mode === "v2" ? "private" : "host" };
+function cgroupNamespaceMode(spec: ContainerSpec, hierarchy: HostFacts["cgroup"]["mode"]): NamespaceMode {
+  if (spec.cgroupns !== "") return namespaceMode("cgroupns", spec.cgroupns);
+  return { kind: hierarchy === "v2" ? "private" : "host" };
 }
 
 function entry(type: OciNamespace["type"], mode: NamespaceMode, joined: string | undefined): OciNamespace[] {
@@ -94,20 +102,24 @@ const IPC_SYSCTLS: ReadonlySet<string> = new Set([
 ]);
 
 /** Only what a namespace of the container owns may be set; anything else would change the host (runtime-spec, runc). */
-export function sysctlsOf(input: SpecInput, namespaces: Namespaces): Record<string, string> {
+export function sysctlsOf(
+  spec: ContainerSpec,
+  modes: NamespaceModes,
+  rootless: boolean,
+): Record<string, string> {
   const sysctls: Record<string, string> = {};
-  if (namespaces.network.kind === "private") {
-    sysctls["net.ipv4.ping_group_range"] = input.host.rootless ? "0 0" : "0 2147483647";
+  if (modes.network.kind === "private") {
+    sysctls["net.ipv4.ping_group_range"] = rootless ? "0 0" : "0 2147483647";
     sysctls["net.ipv4.ip_unprivileged_port_start"] = "0";
   }
-  const domain = input.spec.domainname;
+  const domain = spec.domainname;
   if (domain !== undefined && domain !== "") {
     // Older runtimes have no `domainname` field; the sysctl of the UTS namespace does the same in all of them.
     sysctls["kernel.domainname"] = checkHostname("domain name", domain);
   }
-  for (const [name, value] of Object.entries(input.spec.sysctls)) {
+  for (const [name, value] of Object.entries(spec.sysctls)) {
     const key = sysctlName(name);
-    checkSysctl(key, namespaces);
+    checkSysctl(key, modes);
     sysctls[key] = checkLine(`value of sysctl ${quote(key)}`, value);
   }
   return sysctls;
@@ -122,10 +134,10 @@ function sysctlName(name: string): string {
   return key;
 }
 
-function checkSysctl(key: string, namespaces: Namespaces): void {
-  if (IPC_SYSCTLS.has(key) || key.startsWith("fs.mqueue.")) return checkOwned(key, "ipc", namespaces.ipc);
-  if (key.startsWith("net.")) return checkOwned(key, "network", namespaces.network);
-  if (key === "kernel.domainname") return checkOwned(key, "uts", namespaces.uts);
+function checkSysctl(key: string, modes: NamespaceModes): void {
+  if (IPC_SYSCTLS.has(key) || key.startsWith("fs.mqueue.")) return checkOwned(key, "ipc", modes.ipc);
+  if (key.startsWith("net.")) return checkOwned(key, "network", modes.network);
+  if (key === "kernel.domainname") return checkOwned(key, "uts", modes.uts);
   throw fail("invalid-argument", `sysctl ${quote(key)} is not of a namespace: it would change the host`, {
     hint:
       key === "kernel.hostname"

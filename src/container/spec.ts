@@ -105,7 +105,7 @@ function linuxOf(input: SpecInput, { namespaces, security, notes }: LinuxContext
     devices: deviceNodes(input.devices),
     resources: resourcesOf(input, notes),
     cgroupsPath: input.cgroupsPath,
-    sysctl: sysctlsOf(input, namespaces),
+    sysctl: sysctlsOf(input.spec, namespaces, host.rootless),
     ...restrictedPaths(security, host.extraMaskedPaths),
   };
   if (input.seccomp?.kind === "profile") linux.seccomp = input.seccomp.profile;
