@@ -31,6 +31,9 @@ export class FakeRegistry implements Disposable {
       hostname: "127.0.0.1",
       port: 0,
       idleTimeout: 60,
+      development: false,
+      // Bodies that break off on purpose are not worth a report.
+      error: () => new Response(null, { status: 500 }),
       ...(tls === undefined ? {} : { tls }),
       fetch: (request) => this.#answer(request),
     });
