@@ -40,17 +40,13 @@ export interface BundleRequest {
 export async function writeBundle(ctx: Ctx, deps: ContainerDeps, request: BundleRequest): Promise<string> {
   const { record, image, rootfs, connected } = request;
   const { spec } = record;
+  const host = hostFacts(deps.sys);
   const bundle = deps.paths.runContainer(record.id);
   using root = Rooted.open(deps.sys, rootfs);
   refuseLinkedKernelDirs(root);
   const user = userOf(root, spec.user ?? image?.config.User ?? "", spec.groupAdd);
   const mounts = await resolveVolumes(ctx, deps, { record, image, root });
-  const { kernelFilter, annotations } = seccompChoice(deps, {
-    spec,
-    host: hostFacts(deps.sys),
-    runtime: request.runtime,
-    uid: user.uid,
-  });
+  const seccomp = await seccompChoice(deps, { spec, host, runtime: request.runtime });
   const built = buildSpec({
     id: record.id,
     name: record.name,
@@ -58,7 +54,7 @@ export async function writeBundle(ctx: Ctx, deps: ContainerDeps, request: Bundle
     image,
     user,
     rootfs,
-    host: hostFacts(deps.sys),
+    host,
     hostEnv: process.env,
     files: writeFiles(ctx, deps, request, bundle),
     mounts,
@@ -68,8 +64,7 @@ export async function writeBundle(ctx: Ctx, deps: ContainerDeps, request: Bundle
     ...(spec.init ? { initPath: initPath() } : {}),
     cgroupsPath: cgroupsPath(deps, record),
     runtime: { name: request.runtime.name },
-    ...(kernelFilter === undefined ? {} : { seccomp: kernelFilter }),
-    allowedAnnotations: annotations,
+    ...(seccomp === undefined ? {} : { seccomp }),
   });
   for (const note of built.notes) ctx.log.area("container").debug(note);
   makeWorkdir(root, built.workdir, user);

@@ -28,5 +28,7 @@ export interface ContainerDeps {
   runtime(ctx: Ctx, name: string): Promise<OciRuntime>;
   /** argv that re-runs this berth on this store; the monitor's exit command starts with it. */
   readonly selfArgv: string[];
+  /** argv that starts this program as the sandboxed unpacker. */
+  readonly unpackCommand: string[];
   readonly systemdCgroup: boolean;
 }

@@ -15,9 +15,9 @@ const SKIPPED = new Set(["pts", "shm", "mqueue", "hugepages", "fd", "console", "
 export function hostDevices(sys: Sys, spec: ContainerSpec): HostDevice[] {
   const asked = spec.devices.flatMap((text) => {
     const { source, target, access } = parseDevice(text);
-    const stat = statOf(sys, hostPath);
+    const stat = statOf(sys, source, 0);
     if (stat === undefined)
-      throw fail("not-found", `device "${hostPath}" does not exist`, { reason: "device-missing" });
+      throw fail("not-found", `device "${source}" does not exist`, { reason: "device-missing" });
     if ((stat.mode & S_IFMT) === S_IFDIR) return devicesBelow(sys, source, target, access);
     const device = toDevice(stat, target, access);
     if (device === undefined)

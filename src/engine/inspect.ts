@@ -17,7 +17,8 @@ export function inspectContainer(_ctx: Ctx, engine: Engine, request: InspectRequ
   const record = resolveContainer(engine, request.container);
   const { spec, state } = record;
   const argv = spec.argv ?? spec.command;
-  const directory = `${engine.paths.containers}/${record.id}`;
+  const directory = engine.paths.container(record.id);
+  const bundle = engine.paths.runContainer(record.id);
   const size = request.size === true ? sizeOf(engine, record) : undefined;
   return {
     Id: record.id,
@@ -32,11 +33,11 @@ export function inspectContainer(_ctx: Ctx, engine: Engine, request: InspectRequ
     Driver: "overlay",
     Platform: "linux",
     OCIRuntime: state.runtimeName ?? spec.runtime,
-    ResolvConfPath: `${engine.paths.bundles}/${record.id}/resolv.conf`,
-    HostnamePath: `${engine.paths.bundles}/${record.id}/hostname`,
-    HostsPath: `${engine.paths.bundles}/${record.id}/hosts`,
+    ResolvConfPath: `${bundle}/resolv.conf`,
+    HostnamePath: `${bundle}/hostname`,
+    HostsPath: `${bundle}/hosts`,
     LogPath: spec.logDriver === "none" ? "" : `${directory}/ctr.log`,
-    OCIConfigPath: `${engine.paths.bundles}/${record.id}/config.json`,
+    OCIConfigPath: `${bundle}/config.json`,
     GraphDriver: {
       Name: "overlay",
       Data: {

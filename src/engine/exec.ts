@@ -1,0 +1,120 @@
+/** exec: one more command in a running container, under a monitor of its own. */
+import { mkdirSync, rmSync } from "node:fs";
+import type { Ctx } from "../core/ctx.ts";
+import { fail, messageOf } from "../core/error.ts";
+import { newId } from "../core/id.ts";
+import type { ContainerRecord } from "../container/container.ts";
+import { execProcess } from "../container/exec-process.ts";
+import { type AttachIo, openAttach } from "../runtime/attach.ts";
+import type { ExecRequest as RuntimeExec, ExecSession } from "../runtime/runtime.ts";
+import type { Engine } from "./engine.ts";
+import { running, runtimeOf } from "./stop.ts";
+
+export interface ExecRequest {
+  container: string;
+  command: string[];
+  env: string[];
+  workdir?: string;
+  user?: string;
+  privileged: boolean;
+  terminal: boolean;
+  /** Keep stdin open. */
+  stdin: boolean;
+  detach: boolean;
+  /** Needed unless `detach`. */
+  attach?: AttachIo;
+}
+
+/**
+ * The exit code is the command's, 0 after a detach. Errors: not-found, conflict (not running, paused), invalid-argument,
+ * command-not-found (127), command-not-executable (126).
+ */
+export async function exec(
+  ctx: Ctx,
+  engine: Engine,
+  request: ExecRequest,
+): Promise<{ sessionId: string; exitCode: number }> {
+  const record = running(engine, request.container, "exec in");
+  if (record.state.status === "paused") {
+    throw fail("conflict", `cannot exec in container ${record.name}: it is paused`, {
+      reason: "paused",
+      hint: `continue it first: berth unpause ${record.name}`,
+    });
+  }
+  const sessionId = newId();
+  const directory = `${engine.paths.runContainer(record.id)}/exec/${sessionId}`;
+  const runtime = await runtimeOf(ctx, engine, record);
+  const process = execProcess(engine, record, request);
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  // A detached session's files go with its exit command, or with the container.
+  using done = new DisposableStack();
+  done.defer(() => rmSync(directory, { recursive: true, force: true }));
+  const session = await runtime.exec(
+    ctx,
+    record.id,
+    sessionRequest(engine, record, { request, sessionId, directory, process }),
+  );
+  engine.events.add({
+    type: "container",
+    action: "exec",
+    id: record.id,
+    name: record.name,
+    attributes: { image: record.spec.image, execID: sessionId },
+  });
+  if (request.detach || request.attach === undefined) {
+    await session.start();
+    done.move();
+    return { sessionId, exitCode: 0 };
+  }
+  return { sessionId, exitCode: await converse(ctx, session, request.attach) };
+}
+
+interface SessionFacts {
+  request: ExecRequest;
+  sessionId: string;
+  directory: string;
+  process: object;
+}
+
+function sessionRequest(engine: Engine, record: ContainerRecord, facts: SessionFacts): RuntimeExec {
+  const { request, sessionId, directory } = facts;
+  const exitCommand = [...engine.selfArgv, "container", "cleanup", "--exec", sessionId, record.id];
+  return {
+    id: record.id,
+    sessionId,
+    name: record.name,
+    bundle: directory,
+    process: facts.process,
+    terminal: request.terminal,
+    stdin: request.stdin,
+    leaveStdinOpen: false,
+    exitDir: directory,
+    persistDir: `${directory}/persist`,
+    pidFile: `${directory}/pid`,
+    monitorPidFile: `${directory}/monitor.pid`,
+    exitCommand: request.detach ? exitCommand : [],
+    systemdCgroup: engine.systemdCgroup,
+  };
+}
+
+async function converse(ctx: Ctx, session: ExecSession, io: AttachIo): Promise<number> {
+  const stream = openAttach(ctx, {
+    socket: session.attachSocket,
+    controlFifo: session.controlFifo,
+    io,
+    onSignal: (signal) => ctx.log.area("exec").debug(`signal ${signal} is not passed to the session`),
+  });
+  try {
+    await session.start();
+  } catch (error) {
+    stream.close();
+    throw error;
+  }
+  const end = await stream.pump();
+  if (end === "detached") return 0;
+  try {
+    return await session.wait();
+  } catch (error) {
+    throw fail("internal", `the session ended without a status: ${messageOf(error)}`, { cause: error });
+  }
+}

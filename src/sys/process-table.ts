@@ -1,0 +1,124 @@
+/** The processes of one pid namespace, as the host sees them (/proc). */
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { uptimeSeconds } from "./host.ts";
+
+export interface ProcessLine {
+  pid: number;
+  /** As in the namespace. */
+  innerPid: number;
+  innerParent: number;
+  uid: number;
+  gid: number;
+  name: string;
+  command: string;
+  state: string;
+  /** "pts/0", or "?" for none. */
+  tty: string;
+  nice: number;
+  /** User and system time, clock ticks. */
+  cpuTicks: number;
+  startTicks: number;
+  /** Bytes. */
+  rss: number;
+  virtual: number;
+}
+
+/** USER_HZ: fixed at 100 on every architecture Linux runs containers on. */
+const TICKS_PER_SECOND = 100;
+const PAGE = 4096;
+
+/** In order of their pids inside; empty when `pid` is gone. */
+export function processesInNamespaceOf(pid: number): ProcessLine[] {
+  const wanted = namespaceOf(pid);
+  if (wanted === undefined) return [];
+  const pids = readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number);
+  const mine = pids.filter((one) => namespaceOf(one) === wanted);
+  const inner = new Map<number, number>();
+  const lines = mine.flatMap((one) => {
+    const line = readLine(one);
+    if (line !== undefined) inner.set(one, line.innerPid);
+    return line === undefined ? [] : [line];
+  });
+  for (const line of lines) line.innerParent = inner.get(line.innerParent) ?? 0;
+  return lines.sort((a, b) => a.innerPid - b.innerPid);
+}
+
+function namespaceOf(pid: number): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/pid`);
+  } catch {
+    return undefined;
+  }
+}
+
+/** `innerParent` is the host's parent pid until the caller translates it. */
+function readLine(pid: number): ProcessLine | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    const status = readFileSync(`/proc/${pid}/status`, "latin1");
+    const argv = readFileSync(`/proc/${pid}/cmdline`, "utf8")
+      .split("\0")
+      .filter((arg, i, all) => i < all.length - 1 || arg !== "");
+    const close = stat.lastIndexOf(")");
+    const name = stat.slice(stat.indexOf("(") + 1, close);
+    const field = stat.slice(close + 2).split(" ");
+    const number = (index: number): number => Number(field[index - 3]);
+    const line = (key: string): string[] =>
+      new RegExp(`^${key}:\\s*(.*)$`, "m").exec(status)?.[1]?.split(/\s+/) ?? [];
+    return {
+      pid,
+      innerPid: Number(line("NSpid").at(-1) ?? pid),
+      innerParent: number(4),
+      uid: Number(line("Uid")[1] ?? 0),
+      gid: Number(line("Gid")[1] ?? 0),
+      name,
+      command: argv.length === 0 ? `[${name}]` : argv.join(" "),
+      state: field[0] ?? "?",
+      tty: ttyName(number(7)),
+      nice: number(19),
+      cpuTicks: number(14) + number(15),
+      startTicks: number(22),
+      rss: number(24) * PAGE,
+      virtual: number(23),
+    };
+  } catch {
+    return undefined; // it ended while we looked
+  }
+}
+
+/** Device number of a controlling terminal (proc(5), field tty_nr). */
+function ttyName(device: number): string {
+  const major = (device >> 8) & 0xfff;
+  const minor = (device & 0xff) | ((device >> 12) & 0xfff00);
+  if (major >= 136 && major <= 143) return `pts/${(major - 136) * 256 + minor}`;
+  return device === 0 ? "?" : `tty${minor}`;
+}
+
+function runSeconds(line: ProcessLine): number {
+  return Math.max(0, uptimeSeconds() - line.startTicks / TICKS_PER_SECOND);
+}
+
+/** Share of one CPU over the process's life, three decimals as podman prints it. */
+export function cpuPercent(line: ProcessLine): string {
+  const seconds = runSeconds(line);
+  return seconds === 0 ? "0.000" : ((line.cpuTicks / TICKS_PER_SECOND / seconds) * 100).toFixed(3);
+}
+
+/** "1h2m3.5s", Go's way. */
+export function elapsed(line: ProcessLine): string {
+  return goDuration(runSeconds(line));
+}
+
+export function ticksAsTime(ticks: number): string {
+  return goDuration(ticks / TICKS_PER_SECOND);
+}
+
+function goDuration(seconds: number): string {
+  const whole = Math.floor(seconds);
+  const h = Math.floor(whole / 3600);
+  const m = Math.floor((whole % 3600) / 60);
+  const s = Number((seconds - h * 3600 - m * 60).toFixed(6));
+  return `${h > 0 ? `${h}h` : ""}${h > 0 || m > 0 ? `${m}m` : ""}${s}s`;
+}
