@@ -15,7 +15,8 @@ class Removal {
   readonly #sys: Sys;
   readonly #top: Fd;
   readonly #mark = randomBytes(6).toString("hex");
-  #moved: string[] = [];
+  readonly #moved: string[] = [];
+  #count = 0;
 
   constructor(sys: Sys, top: Fd) {
     this.#sys = sys;
@@ -49,7 +50,7 @@ class Removal {
 
   #descend(dir: Fd, name: Name, depth: number): void {
     if (depth <= MAX_DEPTH) return this.#removeDirectory(dir, name, depth);
-    const aside = `.berth-rm-${this.#mark}-${this.#moved.length}`;
+    const aside = `.berth-rm-${this.#mark}-${this.#count++}`;
     this.#sys.rename(dir, name, this.#top, aside, k.RENAME_NOREPLACE);
     this.#moved.push(aside);
   }
