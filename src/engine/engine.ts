@@ -4,6 +4,7 @@
  */
 import type { ContainerDeps } from "../container/deps.ts";
 import type { ContentStore } from "../storage/storage.ts";
+import type { Store } from "../storage/store.ts";
 
 export interface OpenOptions {
   /** State that survives a reboot. Default /var/lib/berth. */
@@ -19,10 +20,14 @@ export interface OpenOptions {
   authFile?: string;
   /** argv prefix that runs this berth again on this store: the monitor's exit command starts with it. */
   globalArgv: string[];
+  /** argv of this program without any options: starts its hidden verbs. */
+  programArgv: string[];
 }
 
 export interface Engine extends ContainerDeps, Disposable {
   readonly options: OpenOptions;
+  readonly store: Store;
+  readonly leases: Store["leases"];
   readonly content: ContentStore;
   close(): void;
 }

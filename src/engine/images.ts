@@ -3,7 +3,9 @@ import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
 import { parseTimestamp } from "../core/time.ts";
 import { formatReference, parseReference, withDefaultTag } from "../image/reference.ts";
+import { chainIds } from "../image/chain.ts";
 import type { ImageRecord } from "../storage/storage.ts";
+import { storeUsage } from "../storage/usage.ts";
 import type { Engine, Filter } from "./engine.ts";
 import { hasLabel, matcher, nameMatches, parseBoolean, type Test } from "./filter.ts";
 
@@ -168,9 +170,8 @@ export async function pruneImages(
     const isWanted = (request.all || record.names.length === 0) && entry.containers === 0 && matches(entry);
     if (!isWanted || seen.has(record.id)) continue;
     seen.add(record.id);
-    const before = engine.content.usage() + engine.layers.usage();
+    reclaimed += storeUsage(engine.store).images.find((one) => one.id === record.id)?.unique ?? 0;
     deleted.push(...(await removeImage(ctx, engine, { image: record.id, force: true })).deleted);
-    reclaimed += Math.max(0, before - engine.content.usage() - engine.layers.usage());
   }
   return { deleted, reclaimed };
 }
@@ -187,12 +188,13 @@ export interface HistoryLine {
 /** Newest first. Errors: not-found. */
 export function history(_ctx: Ctx, engine: Engine, request: { image: string }): HistoryLine[] {
   const image = engine.images.resolve(request.image);
-  const layers = [...engine.images.layersOf(image)].reverse();
+  const sizes = chainIds(image.config.rootfs.diff_ids).map((id) => engine.layers.get(id)?.size ?? 0);
+  let next = 0;
   const lines = image.config.history.map((entry) => ({
     id: "<missing>",
     created: entry.created ?? "",
     createdBy: entry.created_by ?? "",
-    size: entry.empty_layer === true ? 0 : (layers.pop()?.size ?? 0),
+    size: entry.empty_layer === true ? 0 : (sizes[next++] ?? 0),
     comment: entry.comment ?? "",
     tags: [] as string[],
   }));

@@ -14,13 +14,14 @@ import type { ContainerRecord } from "../container/container.ts";
 import type { Operation } from "../container/operations.ts";
 import { isLive } from "../container/state.ts";
 import { teardown } from "../container/teardown.ts";
+import { recover as reapStore } from "../storage/recover.ts";
 import { bootId } from "../sys/host.ts";
 import { forget, settle, withoutRunFacts } from "./cleanup.ts";
 import type { Engine } from "./engine.ts";
 import { lockContainer } from "./lock.ts";
 
 export function needsRecovery(engine: Engine): boolean {
-  return isNewBoot(engine) || engine.operations.abandoned().length > 0 || engine.leases.hasDead();
+  return isNewBoot(engine) || engine.operations.abandoned().length > 0 || engine.leases.dead().length > 0;
 }
 
 export async function recover(ctx: Ctx, engine: Engine): Promise<void> {
@@ -30,7 +31,7 @@ export async function recover(ctx: Ctx, engine: Engine): Promise<void> {
       resolveOperation(ctx, engine, operation),
     );
   }
-  await attempt(ctx, "leases", () => engine.reapLeases(ctx));
+  await attempt(ctx, "leases", () => recoverStore(ctx, engine));
 }
 
 /** One thing that cannot be put right must not keep the others, or the command itself, from going on. */
@@ -63,6 +64,12 @@ async function resolveOperation(ctx: Ctx, engine: Engine, operation: Operation):
     return;
   }
   await forget(engine, record, current.verb === "remove" ? ["remove"] : []);
+}
+
+function recoverStore(ctx: Ctx, engine: Engine): void {
+  if (engine.leases.dead().length === 0) return;
+  const { leases, leftovers } = reapStore(engine.store);
+  ctx.log.area("engine").debug(`undid ${leases.length} leases and ${leftovers.length} leftovers`);
 }
 
 function bootFile(engine: Engine): string {
