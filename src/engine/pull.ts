@@ -1,0 +1,216 @@
+/** pull: from a registry into the store, by policy. */
+import type { Ctx } from "../core/ctx.ts";
+import { EngineError, fail, messageOf } from "../core/error.ts";
+import { isDigest } from "../image/digest.ts";
+import type { Descriptor, Digest, ImageConfig, Manifest, Platform, Reference } from "../image/image.ts";
+import { isIndex, parseManifest } from "../image/manifest.ts";
+import {
+  formatPlatform,
+  hostPlatform,
+  parsePlatform,
+  platformMatches,
+  selectPlatform,
+} from "../image/platform.ts";
+import { formatReference, parseReference, repositoryName, withDefaultTag } from "../image/reference.ts";
+import type { FetchedManifest, RegistryClient, RegistryOptions } from "../registry/registry.ts";
+import type { ImageRecord } from "../storage/storage.ts";
+import type { Engine } from "./engine.ts";
+import { storeImage } from "./image-source.ts";
+
+export interface PullRequest {
+  reference: string;
+  policy: "always" | "missing" | "newer" | "never";
+  /** "linux/arm64"; this host's when absent. */
+  platform?: string;
+  allTags?: boolean;
+  registry: RegistryOptions;
+  quiet?: boolean;
+}
+
+/** Indexes within indexes; real ones have one. */
+const MAX_NESTING = 4;
+
+/**
+ * The image, in the store and named. With `allTags` the last of them. Nothing is visible before all of it is
+ * verified, and nothing is left of a pull that fails. Errors: not-found, unauthenticated, permission-denied, unavailable,
+ * data-loss, resource-exhausted, invalid-argument, canceled.
+ */
+export async function pull(ctx: Ctx, engine: Engine, request: PullRequest): Promise<ImageRecord> {
+  const wanted = request.platform === undefined ? undefined : parsePlatform(request.platform);
+  const local = request.allTags === true ? undefined : findLocal(engine, request.reference, wanted);
+  if (local !== undefined && (request.policy === "missing" || request.policy === "never")) return local;
+  if (request.policy === "never") {
+    throw fail("not-found", `${request.reference}: image not known`, {
+      reason: "image-not-known",
+      hint: `pull it: berth pull ${request.reference}`,
+    });
+  }
+  const options = registryOptions(engine, request.registry);
+  const { openRegistry } = await import("../registry/client.ts");
+  const { qualifiedNames } = await import("../registry/short-names.ts");
+  let last: unknown;
+  for (const reference of qualifiedNames(request.reference, options)) {
+    const client = openRegistry(reference, options);
+    try {
+      if (request.allTags === true) return await pullTags(ctx, engine, { client, reference, wanted });
+      const newerThan = request.policy === "newer" ? local : undefined;
+      return await pullOne(ctx, engine, { client, reference, wanted, newerThan });
+    } catch (error) {
+      last = preferred(last, error);
+      if (!(error instanceof EngineError) || error.kind === "canceled") throw error;
+      ctx.log.debug(`${formatReference(reference)}: ${messageOf(error)}`);
+    }
+  }
+  if (request.policy === "newer" && local !== undefined) {
+    ctx.log.debug(`cannot look for a newer ${request.reference}: ${messageOf(last)}`);
+    return local;
+  }
+  throw last;
+}
+
+/** Of several registries' failures the first one that is more than "not here". */
+function preferred(before: unknown, now: unknown): unknown {
+  return before instanceof EngineError && before.kind !== "not-found" ? before : now;
+}
+
+/** The request's own options, and the engine's where it says nothing. */
+export function registryOptions(engine: Engine, given: RegistryOptions): RegistryOptions {
+  const { registriesConf, authFile } = engine.options;
+  return {
+    ...(registriesConf === undefined ? {} : { registriesConf }),
+    ...(authFile === undefined ? {} : { authFile }),
+    ...given,
+  };
+}
+
+function findLocal(engine: Engine, name: string, wanted: Platform | undefined): ImageRecord | undefined {
+  const found = engine.images.find(name);
+  if (found === undefined || wanted === undefined) return found;
+  return platformMatches(wanted, found.config) ? found : undefined;
+}
+
+interface Target {
+  client: RegistryClient;
+  reference: Reference;
+  wanted: Platform | undefined;
+  /** Returned as it is if the registry has nothing else under the name. */
+  newerThan?: ImageRecord | undefined;
+}
+
+async function pullTags(ctx: Ctx, engine: Engine, target: Target): Promise<ImageRecord> {
+  const { tag, digest, ...repository } = target.reference;
+  if (tag !== undefined || digest !== undefined) {
+    throw fail(
+      "invalid-argument",
+      `"${formatReference(target.reference)}": a tag cannot be used with --all-tags`,
+    );
+  }
+  let last: ImageRecord | undefined;
+  for (const one of await target.client.tags(ctx)) {
+    last = await pullOne(ctx, engine, { ...target, reference: { ...repository, tag: one } });
+  }
+  if (last !== undefined) return last;
+  throw fail("not-found", `"${repositoryName(repository)}" has no tags`, { reason: "no-tags" });
+}
+
+async function pullOne(ctx: Ctx, engine: Engine, target: Target): Promise<ImageRecord> {
+  const { client, wanted, newerThan } = target;
+  const reference = withDefaultTag(target.reference);
+  const top = await client.manifest(ctx, reference.digest ?? (reference.tag as string));
+  if (newerThan !== undefined && isSame(newerThan, reference, top.descriptor.digest)) return newerThan;
+  const what = formatReference(reference);
+  const chosen = await chooseManifest(ctx, client, { top, wanted, what });
+  using lease = engine.leases.take("pull");
+  const record = await storeImage(
+    ctx,
+    engine,
+    { ...chosen, what, blob: (c, d) => client.blob(c, d) },
+    {
+      names: reference.digest === undefined ? [what] : [],
+      repoDigests: repoDigests(reference, top.descriptor.digest, chosen.manifestDigest),
+      lease,
+      checkConfig: (config) => checkPlatform(ctx, { config, wanted, what }),
+    },
+  );
+  engine.events.add({ type: "image", action: "pull", id: record.id, name: what, attributes: {} });
+  return record;
+}
+
+/** The index, which is what the name stands for, and the manifest that was taken from it. */
+function repoDigests(reference: Reference, top: Digest, manifest: Digest): string[] {
+  return [...new Set([top, manifest])].map((digest) => `${repositoryName(reference)}@${digest}`);
+}
+
+function isSame(record: ImageRecord, reference: Reference, digest: Digest): boolean {
+  const named = reference.digest !== undefined || record.names.includes(formatReference(reference));
+  return named && record.repoDigests.includes(`${repositoryName(reference)}@${digest}`);
+}
+
+interface Chosen {
+  manifest: Manifest;
+  manifestBytes: Uint8Array;
+  manifestDigest: Digest;
+}
+
+/** Down from an index to the manifest for the platform. */
+async function chooseManifest(
+  ctx: Ctx,
+  client: RegistryClient,
+  { top, wanted, what }: { top: FetchedManifest; wanted: Platform | undefined; what: string },
+): Promise<Chosen> {
+  let fetched = top;
+  for (let depth = 0; depth <= MAX_NESTING; depth++) {
+    const { bytes, descriptor } = fetched;
+    const document = parseManifest(bytes, descriptor.mediaType);
+    if (!isIndex(document)) {
+      return { manifest: document, manifestBytes: bytes, manifestDigest: descriptor.digest };
+    }
+    const entry = selectPlatform(document, wanted);
+    fetched = await fetchEntry(ctx, client, entry);
+  }
+  throw fail(
+    "invalid-argument",
+    `"${what}" is malformed: indexes are nested deeper than ${MAX_NESTING} levels`,
+    {
+      reason: "index-nesting",
+    },
+  );
+}
+
+/** By digest, so its bytes are right; what the index calls it must be what it is. */
+async function fetchEntry(ctx: Ctx, client: RegistryClient, entry: Descriptor): Promise<FetchedManifest> {
+  if (!isDigest(entry.digest)) throw fail("invalid-argument", "malformed digest in an index");
+  const { bytes, descriptor } = await client.manifest(ctx, entry.digest);
+  if (bytes.length !== entry.size) {
+    throw fail(
+      "data-loss",
+      `manifest "${entry.digest}" has ${bytes.length} bytes, its index says ${entry.size}`,
+      {
+        reason: "size-mismatch",
+      },
+    );
+  }
+  return { bytes, descriptor: { ...descriptor, mediaType: entry.mediaType || descriptor.mediaType } };
+}
+
+/** An image without an index is taken as it is, unless another platform was asked for by name. */
+function checkPlatform(
+  ctx: Ctx,
+  { config, wanted, what }: { config: ImageConfig; wanted: Platform | undefined; what: string },
+): void {
+  if (platformMatches(wanted ?? hostPlatform(), config)) return;
+  const found = formatPlatform(config);
+  if (wanted === undefined) {
+    ctx.log.warn(`"${what}" is built for ${found}, this host is ${formatPlatform(hostPlatform())}`);
+    return;
+  }
+  throw fail("not-found", `no image for platform "${formatPlatform(wanted)}"`, {
+    reason: "no-matching-platform",
+    hint: `available: ${found}`,
+  });
+}
+
+/** Parsed, whatever the registry is called. Errors: invalid-argument. */
+export function destinationOf(text: string): Reference {
+  return withDefaultTag(parseReference(text.replace(/^docker:\/\//, "")));
+}
