@@ -35,6 +35,7 @@ export function recover(deps: RecoverDeps): Recovered {
     dropLease(deps.db, lease.id);
   }
   leftovers.push(...sweepIngest(deps), ...sweepTrash(deps));
+  if (leases.length > 0) sweepLocks(deps);
   return { leases, leftovers };
 }
 
@@ -88,11 +89,20 @@ function sweepIngest(deps: RecoverDeps): string[] {
     .map((name) => `ingest/${name}`);
 }
 
-function sweepTrash({ paths, sys }: RecoverDeps): string[] {
-  return namesIn(paths.trash).map((name) => {
-    deleteTree(sys, `${paths.trash}/${name}`);
-    return `trash/${name}`;
-  });
+/** One process at a time, and under a new name, so that whoever began to delete an entry finds it gone instead of racing. */
+function sweepTrash(deps: RecoverDeps): string[] {
+  const { paths, sys } = deps;
+  const names = namesIn(paths.trash);
+  if (names.length === 0) return [];
+  using lock = FileLock.try({ sys, dir: paths.locks, name: "trash" });
+  if (lock === undefined) return [];
+  for (const name of names) discard(deps, `${paths.trash}/${name}`);
+  return names.map((name) => `trash/${name}`);
+}
+
+/** Files of locks that nobody holds: each is the last trace of a killed process. Whoever waits for one finds out that it is gone. */
+export function sweepLocks({ sys, paths }: RecoverDeps): void {
+  for (const name of namesIn(paths.locks)) FileLock.try({ sys, dir: paths.locks, name })?.release();
 }
 
 export interface Orphans {
@@ -119,8 +129,12 @@ export function findOrphans({ db, paths }: RecoverDeps): Orphans {
 export function sweepOrphans(deps: RecoverDeps): string[] {
   const { blobs, layers } = findOrphans(deps);
   const taken: string[] = [];
-  for (const digest of blobs) if (takeBlobFile(deps, digest) !== undefined) taken.push(`blobs/${digest}`);
-  for (const chainId of layers)
-    if (takeLayerDir(deps, chainId) !== undefined) taken.push(`layers/${chainId}`);
+  const drop = (aside: string | undefined, name: string): void => {
+    if (aside === undefined) return;
+    deleteTree(deps.sys, aside);
+    taken.push(name);
+  };
+  for (const digest of blobs) drop(takeBlobFile(deps, digest), `blobs/${digest}`);
+  for (const chainId of layers) drop(takeLayerDir(deps, chainId), `layers/${chainId}`);
   return taken;
 }
