@@ -186,5 +186,5 @@ function initPath(): string {
 function cgroupsPath(deps: ContainerDeps, record: ContainerRecord): string {
   const parent = record.spec.cgroupParent;
   if (deps.systemdCgroup) return `${parent ?? "machine.slice"}:berth:${record.id}`;
-  return `${parent === undefined ? "/berth" : `/${parent.replace(/^\/+|\/+$/g, "")}`}/${record.id}`;
+  return `${parent === undefined ? deps.cgroup : `/${parent.replace(/^\/+|\/+$/g, "")}`}/${record.id}`;
 }

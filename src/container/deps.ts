@@ -31,4 +31,6 @@ export interface ContainerDeps {
   /** argv that starts this program as the sandboxed unpacker. */
   readonly unpackCommand: string[];
   readonly systemdCgroup: boolean;
+  /** The store's own cgroup, parent of all its containers': "/berth". */
+  readonly cgroup: string;
 }

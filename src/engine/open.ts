@@ -59,6 +59,11 @@ function makeDirs(paths: StorePaths): void {
   }
 }
 
+/** Stores other than the default one have a cgroup of their own, so that one can be taken apart without the others. */
+function cgroupOf(root: string): string {
+  return root === DEFAULT_ROOT ? "/berth" : `/berth-${Bun.hash(root).toString(16).padStart(16, "0")}`;
+}
+
 class WiredEngine implements Engine {
   readonly options: OpenOptions;
   readonly paths: StorePaths;
@@ -66,6 +71,7 @@ class WiredEngine implements Engine {
   readonly selfArgv: string[];
   readonly unpackCommand: string[];
   readonly systemdCgroup: boolean;
+  readonly cgroup: string;
   readonly #runtimes = new Map<string, Promise<OciRuntime>>();
   #db: Db | undefined;
   #store: Store | undefined;
@@ -80,6 +86,7 @@ class WiredEngine implements Engine {
     this.selfArgv = options.globalArgv;
     this.unpackCommand = [...options.programArgv, "__unpack"];
     this.systemdCgroup = options.cgroupDriver === "systemd";
+    this.cgroup = cgroupOf(paths.root);
   }
 
   get db(): Db {

@@ -180,6 +180,6 @@ export async function reset(ctx: Ctx, engine: Engine): Promise<void> {
   for (const network of engine.network.list()) engine.network.destroy(ctx, network.name);
   for (const name of readdirSync(engine.paths.netns)) engine.network.removeNetns(name);
   engine.close();
-  removeCgroup(cgroupMode(), "/berth");
+  removeCgroup(cgroupMode(), engine.cgroup);
   for (const path of [engine.paths.run, engine.paths.root]) rmSync(path, { recursive: true, force: true });
 }
