@@ -1,5 +1,5 @@
 /** The {@link OciRuntime} of everything with runc's command line: crun, runc, runsc and what a path names. */
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import type { Ctx } from "../core/ctx.ts";
 import { EngineError, fail, isKind } from "../core/error.ts";
 import { SIGKILL } from "../sys/const.ts";
@@ -238,6 +238,7 @@ class CommandRuntime implements OciRuntime {
   }
 
   async exec(ctx: Ctx, id: string, request: ExecRequest): Promise<ExecSession> {
+    mkdirSync(request.persistDir, { recursive: true, mode: 0o700 });
     const processFile = `${request.bundle}/process.json`;
     writeFileSync(processFile, JSON.stringify(request.process), { mode: 0o600 });
     const log = `${request.bundle}/oci.log`;
