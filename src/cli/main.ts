@@ -175,8 +175,13 @@ class Program {
 
   async #open(ctx: Ctx, globals: GlobalValues): Promise<Engine> {
     if (this.#engine === undefined) {
-      const { openEngine } = await import("../engine/open.ts");
+      const [{ openEngine }, { needsRecovery }] = await Promise.all([
+        import("../engine/open.ts"),
+        import("../engine/needs-recovery.ts"),
+      ]);
       this.#engine = openEngine(ctx, openOptions(globals));
+      if (needsRecovery(this.#engine))
+        await (await import("../engine/recover.ts")).recover(ctx, this.#engine);
     }
     return this.#engine;
   }

@@ -7,7 +7,7 @@
  * - A lease whose owner is dead: half-made blobs, layers and directories go.
  * - Another boot than the one the run directory belongs to: whatever ran has exited, addresses and ports are given back.
  */
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import type { Ctx } from "../core/ctx.ts";
 import { messageOf } from "../core/error.ts";
 import type { ContainerRecord } from "../container/container.ts";
@@ -19,10 +19,7 @@ import { bootId } from "../sys/host.ts";
 import { forget, settle, withoutRunFacts } from "./cleanup.ts";
 import type { Engine } from "./engine.ts";
 import { lockContainer } from "./lock.ts";
-
-export function needsRecovery(engine: Engine): boolean {
-  return isNewBoot(engine) || engine.operations.abandoned().length > 0 || engine.leases.dead().length > 0;
-}
+import { bootFile, isNewBoot } from "./needs-recovery.ts";
 
 export async function recover(ctx: Ctx, engine: Engine): Promise<void> {
   if (isNewBoot(engine)) await afterBoot(ctx, engine);
@@ -70,18 +67,6 @@ function recoverStore(ctx: Ctx, engine: Engine): void {
   if (engine.leases.dead().length === 0) return;
   const { leases, leftovers } = reapStore(engine.store);
   ctx.log.area("engine").debug(`undid ${leases.length} leases and ${leftovers.length} leftovers`);
-}
-
-function bootFile(engine: Engine): string {
-  return `${engine.paths.run}/boot`;
-}
-
-function isNewBoot(engine: Engine): boolean {
-  try {
-    return readFileSync(bootFile(engine), "utf8") !== bootId();
-  } catch {
-    return true;
-  }
 }
 
 async function afterBoot(ctx: Ctx, engine: Engine): Promise<void> {
