@@ -23,11 +23,15 @@ import { hasCode } from "../sys/errno.ts";
 import { fsyncDir, ioError, uniqueName } from "./files.ts";
 import type { Leases } from "./lease.ts";
 import type { Db } from "../sys/db.ts";
+import type { Sys } from "../sys/sys.ts";
+import type { Ctx } from "../core/ctx.ts";
+import { FileLock, type LockRequest } from "./lock.ts";
 import type { StorePaths } from "./paths.ts";
 import type { Lease } from "./storage.ts";
 
 export interface BlobDeps {
   db: Db;
+  sys: Sys;
   paths: StorePaths;
   leases: Leases;
 }
@@ -39,6 +43,11 @@ export interface Expected {
 }
 
 const FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
+
+/** The lock of whoever makes or deletes the file of this blob. */
+export function blobLock({ sys, paths }: Pick<BlobDeps, "sys" | "paths">, digest: Digest): LockRequest {
+  return { sys, dir: paths.locks, name: `blob-${ingestName(digest)}` };
+}
 
 /** File name in `ingest/` of a blob whose digest is known: the same for every attempt, so that one can go on with another's bytes. */
 export function ingestName(digest: Digest): string {
@@ -89,12 +98,14 @@ export class BlobWriter implements Disposable {
   }
 
   /** Verifies, makes the blob durable and visible. `lease` protects it from then on. */
-  async commit(lease: Lease): Promise<{ digest: Digest; size: number }> {
+  async commit(ctx: Ctx, lease: Lease): Promise<{ digest: Digest; size: number }> {
     const digest = this.#verified();
     try {
       await fsyncFile(this.#fd as number);
       this.#close();
       failpoint("storage.blob.synced");
+      using _lock =
+        this.#expected === undefined ? await FileLock.acquire(ctx, blobLock(this.#deps, digest)) : undefined;
       this.#publish(digest, lease);
     } catch (error) {
       throw ioError(error, `cannot store ${this.#what()}`);

@@ -6,8 +6,8 @@
 import { statSync } from "node:fs";
 import { checkCanceled, type Ctx } from "../core/ctx.ts";
 import { messageOf } from "../core/error.ts";
-import { digestAlgorithm } from "../image/digest.ts";
-import type { Digest, ImageConfig } from "../image/image.ts";
+import { digestAlgorithm, digestOf } from "../image/digest.ts";
+import type { Digest } from "../image/image.ts";
 import { chainIds } from "../image/chain.ts";
 import { parseConfig } from "../image/config.ts";
 import { insertBlob, writeSmallBlobs } from "./blob-writer.ts";
@@ -149,14 +149,15 @@ async function hasDigest({ ctx, store }: Check, digest: Digest): Promise<boolean
 }
 
 function dropBlob({ store }: Check, digest: Digest): void {
-  const config = store.db.get<{ config: Uint8Array }>("SELECT config FROM images WHERE id = ?", digest);
+  const row = store.db.get<{ config: Uint8Array }>("SELECT config FROM images WHERE id = ?", digest);
   store.db.durable(() => store.db.run("DELETE FROM blobs WHERE digest = ?", digest));
   deleteFiles(store, { blobs: [digest], layers: [] });
   // A config is kept in the database as well, so that one need not be fetched again.
-  if (config === undefined) return;
-  using lease = store.leases.take("image", `ingest/put-${uniqueName()}`);
-  writeSmallBlobs(store.paths, `ingest/put-${lease.id}`, new Map([[digest, config.config]]));
-  store.db.durable(() => insertBlob(store.db, digest, config.config.byteLength));
+  if (row === undefined || digestOf(row.config, digestAlgorithm(digest)) !== digest) return;
+  const aside = `ingest/put-${uniqueName()}`;
+  using _lease = store.leases.take("image", aside);
+  writeSmallBlobs(store.paths, aside, new Map([[digest, row.config]]));
+  store.db.durable(() => insertBlob(store.db, digest, row.config.byteLength));
 }
 
 async function checkLayers(check: Check): Promise<void> {
@@ -183,7 +184,8 @@ async function layerProblem(
   if (layer.parent !== undefined && store.layers.get(layer.parent) === undefined) {
     return { kind: "layer-missing", detail: `the layer "${layer.parent}" below it is gone` };
   }
-  if (options.quick) return undefined;
+  // Without its blob only a layer made here can be told: its tar is made again and has the same digest.
+  if (options.quick || (layer.blob === undefined && layer.tarSize === undefined)) return undefined;
   const differences = await compareWithTar(check, layer);
   if (differences.length === 0) return undefined;
   return { kind: "layer-damaged", detail: differences.join("; ") };
@@ -198,7 +200,7 @@ async function compareWithTar({ ctx, store }: Check, layer: LayerRecord): Promis
     for await (const chunk of store.layers.tar(ctx, layer.chainId)) reader.write(chunk);
   } catch (error) {
     checkCanceled(ctx);
-    // The blob is reported for itself; without it only a layer made from its own directory can be told.
+    // A bad blob is reported for itself, and says nothing about the layer.
     return layer.blob === undefined ? [messageOf(error)] : [];
   }
   return layer.blob === undefined ? [] : compare.differences();
@@ -206,9 +208,9 @@ async function compareWithTar({ ctx, store }: Check, layer: LayerRecord): Promis
 
 /** Containers of all images that stand on this layer. */
 function users({ store, options }: Check, chainId: Digest): string[] {
-  const images = store.db.all<{ id: string; config: Uint8Array }>("SELECT id, config FROM images");
-  return images
-    .filter(({ config }) => chainIds(parseConfig(config).rootfs.diff_ids).includes(chainId))
+  return store.db
+    .all<ImageRow>(IMAGES)
+    .filter((row) => chainOf(row)?.includes(chainId) === true)
     .flatMap(({ id }) => options.inUse(id));
 }
 
@@ -218,10 +220,23 @@ function dropLayer({ store }: Check, chainId: Digest): void {
   if (aside !== undefined) deleteTree(store.sys, aside);
 }
 
+interface ImageRow {
+  id: string;
+  manifest_digest: string;
+  config: Uint8Array;
+}
+
+const IMAGES = "SELECT id, manifest_digest, config FROM images";
+
+/** Undefined if the config in the database is not the one the image is named after. */
+function chainOf({ id, config }: ImageRow): Digest[] | undefined {
+  if (digestOf(config, digestAlgorithm(id)) !== id) return undefined;
+  return chainIds(parseConfig(config).rootfs.diff_ids);
+}
+
 function checkImages(check: Check): void {
   const { store, options } = check;
-  const sql = "SELECT id, manifest_digest, config FROM images";
-  for (const row of store.db.all<{ id: string; manifest_digest: string; config: Uint8Array }>(sql)) {
+  for (const row of store.db.all<ImageRow>(IMAGES)) {
     const problem = imageProblem(check, row);
     if (problem === undefined) continue;
     const used = options.inUse(row.id);
@@ -231,17 +246,10 @@ function checkImages(check: Check): void {
   }
 }
 
-function imageProblem(
-  { store }: Check,
-  row: { manifest_digest: string; config: Uint8Array },
-): string | undefined {
-  let config: ImageConfig;
-  try {
-    config = parseConfig(row.config);
-  } catch (error) {
-    return messageOf(error);
-  }
-  const missing = chainIds(config.rootfs.diff_ids).find((id) => store.layers.get(id) === undefined);
+function imageProblem({ store }: Check, row: ImageRow): string | undefined {
+  const chain = chainOf(row);
+  if (chain === undefined) return "its config in the database is damaged";
+  const missing = chain.find((id) => store.layers.get(id) === undefined);
   if (missing !== undefined) return `its layer "${missing}" is gone`;
   if (!store.content.has(row.manifest_digest)) return `its manifest "${row.manifest_digest}" is gone`;
   return undefined;

@@ -5,20 +5,15 @@ import { fail } from "../core/error.ts";
 import { digestAlgorithm, digestOf } from "../image/digest.ts";
 import type { Digest } from "../image/image.ts";
 import { hasCode } from "../sys/errno.ts";
-import type { Sys } from "../sys/sys.ts";
-import { type BlobDeps, BlobWriter, type Expected, ingestName } from "./blob-writer.ts";
+import { type BlobDeps, blobLock, BlobWriter, type Expected } from "./blob-writer.ts";
 import { ioError } from "./files.ts";
 import { FileLock } from "./lock.ts";
 import type { ContentStore, Lease } from "./storage.ts";
 
-export interface ContentDeps extends BlobDeps {
-  sys: Sys;
-}
-
 const CHUNK = 1024 * 1024;
 const READ_LIMIT = 8 * 1024 * 1024;
 
-export function createContent(deps: ContentDeps): ContentStore {
+export function createContent(deps: BlobDeps): ContentStore {
   const { db, paths } = deps;
   const row = (digest: Digest) => db.get<{ size: number }>("SELECT size FROM blobs WHERE digest = ?", digest);
   const known = (digest: Digest): { size: number } => {
@@ -64,24 +59,20 @@ export function createContent(deps: ContentDeps): ContentStore {
 /** Either the blob is there (and protected by `lease` from now on), or the caller has the lock to make it. */
 export async function claimBlob(
   ctx: Ctx,
-  deps: ContentDeps,
+  deps: BlobDeps,
   expected: Expected,
   lease: Lease,
 ): Promise<{ found: { digest: Digest; size: number }; lock?: never } | { found?: never; lock: FileLock }> {
   const before = adopt(deps, expected, lease);
   if (before !== undefined) return { found: before };
-  const lock = await FileLock.acquire(ctx, {
-    sys: deps.sys,
-    dir: deps.paths.locks,
-    name: `blob-${ingestName(expected.digest)}`,
-  });
+  const lock = await FileLock.acquire(ctx, blobLock(deps, expected.digest));
   const found = adopt(deps, expected, lease);
   if (found === undefined) return { lock };
   lock.release();
   return { found };
 }
 
-function adopt(deps: ContentDeps, { digest, size }: Expected, lease: Lease) {
+function adopt(deps: BlobDeps, { digest, size }: Expected, lease: Lease) {
   const { db, paths } = deps;
   const sql = "SELECT size FROM blobs WHERE digest = ?";
   // Without a write lock first: mostly it is not there.
@@ -112,7 +103,7 @@ async function ingestStream(
     checkCanceled(ctx);
     writer.write(chunk);
   }
-  return await writer.commit(lease);
+  return await writer.commit(ctx, lease);
 }
 
 function unknownBlob(digest: Digest): Error {

@@ -48,6 +48,16 @@ export async function* streamOf(...chunks: (Uint8Array | string)[]): AsyncGenera
   }
 }
 
+/** What the promise was rejected with; fails if it was not. */
+export async function failureOf(promise: Promise<unknown>): Promise<unknown> {
+  const outcome = await promise.then(
+    () => ({ failed: false as const }),
+    (error: unknown) => ({ failed: true as const, error }),
+  );
+  if (!outcome.failed) throw new Error("expected a failure, and there was none");
+  return outcome.error;
+}
+
 export interface FakeImage {
   manifestBytes: Uint8Array;
   manifestDigest: Digest;

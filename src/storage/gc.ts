@@ -11,15 +11,10 @@ import { failpoint } from "../core/failpoint.ts";
 import { digestHex } from "../image/digest.ts";
 import type { Digest } from "../image/image.ts";
 import type { Db } from "../sys/db.ts";
-import { type BlobDeps, ingestName } from "./blob-writer.ts";
-import type { Sys } from "../sys/sys.ts";
+import { type BlobDeps, blobLock } from "./blob-writer.ts";
 import { deleteTree, moveToTrash } from "./files.ts";
-import { FileLock } from "./lock.ts";
+import { FileLock, type LockRequest } from "./lock.ts";
 import type { Freed } from "./storage.ts";
-
-export interface GcDeps extends BlobDeps {
-  sys: Sys;
-}
 
 const LIVE_LAYERS = `WITH RECURSIVE live(id) AS (
   SELECT chain_id FROM images WHERE chain_id IS NOT NULL
@@ -37,7 +32,7 @@ const LIVE_BLOBS = `WITH RECURSIVE live(id) AS (
 )`;
 
 /** Frees all that nothing needs. Images are roots: remove those first that should go. */
-export function collectGarbage(deps: GcDeps): Freed {
+export function collectGarbage(deps: BlobDeps): Freed {
   using _lease = deps.leases.take("gc");
   const freed = deps.db.durable(() => forgetUnreachable(deps.db));
   failpoint("storage.gc.forgotten");
@@ -73,7 +68,7 @@ export function forgetUnreachable(db: Db): Freed {
 }
 
 /** The files of rows that are gone; what came back meanwhile is left alone. */
-export function deleteFiles(deps: GcDeps, freed: Pick<Freed, "layers" | "blobs">): void {
+export function deleteFiles(deps: BlobDeps, freed: Pick<Freed, "layers" | "blobs">): void {
   const aside = [
     ...freed.blobs.map((digest) => takeBlobFile(deps, digest)),
     ...freed.layers.map((chainId) => takeLayerDir(deps, chainId)),
@@ -83,9 +78,9 @@ export function deleteFiles(deps: GcDeps, freed: Pick<Freed, "layers" | "blobs">
 }
 
 /** Moves a blob's file to the trash if it has no row and nobody is making it. Returns its path there. */
-export function takeBlobFile(deps: GcDeps, digest: Digest): string | undefined {
+export function takeBlobFile(deps: BlobDeps, digest: Digest): string | undefined {
   return takeUnlessKnown(deps, {
-    lock: `blob-${ingestName(digest)}`,
+    lock: blobLock(deps, digest),
     path: deps.paths.blob(digest),
     sql: "SELECT 1 FROM blobs WHERE digest = ?",
     digest,
@@ -93,25 +88,26 @@ export function takeBlobFile(deps: GcDeps, digest: Digest): string | undefined {
 }
 
 /** The same for a layer's directory. */
-export function takeLayerDir(deps: GcDeps, chainId: Digest): string | undefined {
+export function takeLayerDir(deps: BlobDeps, chainId: Digest): string | undefined {
   return takeUnlessKnown(deps, {
-    lock: layerLockName(chainId),
+    lock: layerLock(deps, chainId),
     path: deps.paths.layer(chainId),
     sql: "SELECT 1 FROM layers WHERE chain_id = ?",
     digest: chainId,
   });
 }
 
-export function layerLockName(chainId: Digest): string {
-  return `layer-${digestHex(chainId)}`;
+/** The lock of whoever makes or deletes the directory of this layer. */
+export function layerLock({ sys, paths }: Pick<BlobDeps, "sys" | "paths">, chainId: Digest): LockRequest {
+  return { sys, dir: paths.locks, name: `layer-${digestHex(chainId)}` };
 }
 
 function takeUnlessKnown(
-  deps: GcDeps,
-  item: { lock: string; path: string; sql: string; digest: Digest },
+  deps: BlobDeps,
+  item: { lock: LockRequest; path: string; sql: string; digest: Digest },
 ): string | undefined {
   if (statSync(item.path, { throwIfNoEntry: false }) === undefined) return undefined;
-  using lock = FileLock.try({ sys: deps.sys, dir: deps.paths.locks, name: item.lock });
+  using lock = FileLock.try(item.lock);
   // Somebody is making it again: theirs now.
   if (lock === undefined) return undefined;
   // Inside a transaction, because images.put makes its small blobs without a lock and checks for them in its own.

@@ -9,11 +9,10 @@ import { digestAlgorithm, digestOf } from "../image/digest.ts";
 import type { Descriptor, Digest, ImageConfig, Manifest } from "../image/image.ts";
 import { isIndex, parseManifest } from "../image/manifest.ts";
 import type { Db } from "../sys/db.ts";
-import { insertBlob, writeSmallBlobs } from "./blob-writer.ts";
+import { type BlobDeps, insertBlob, writeSmallBlobs } from "./blob-writer.ts";
 import { deleteFiles, forgetUnreachable } from "./gc.ts";
 import { ioError, uniqueName } from "./files.ts";
 import { findImage, normalName, splitRepoDigest } from "./image-names.ts";
-import type { ContentDeps } from "./content.ts";
 import type {
   ContentStore,
   ImageRecord,
@@ -22,7 +21,7 @@ import type {
   RemoveImageOptions,
 } from "./storage.ts";
 
-export interface ImageDeps extends ContentDeps {
+export interface ImageDeps extends BlobDeps {
   content: ContentStore;
 }
 

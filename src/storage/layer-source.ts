@@ -4,7 +4,11 @@
  */
 import { checkCanceled, type Ctx } from "../core/ctx.ts";
 import { type BlobDeps, BlobWriter, type Expected } from "./blob-writer.ts";
+import type { Digest } from "../image/image.ts";
 import type { Lease } from "./storage.ts";
+
+/** More than any magic number needs. */
+const HEAD = 16;
 
 export class BlobSource implements Disposable {
   readonly #ctx: Ctx;
@@ -13,6 +17,7 @@ export class BlobSource implements Disposable {
   #writer: BlobWriter | undefined;
   #consumed = 0;
   #ended = false;
+  #head: Uint8Array = new Uint8Array(0);
 
   constructor(ctx: Ctx, bytes: AsyncIterable<Uint8Array>, onBytes?: (bytes: number) => void) {
     this.#ctx = ctx;
@@ -20,8 +25,18 @@ export class BlobSource implements Disposable {
     this.#onBytes = onBytes;
   }
 
-  /** From here on all bytes are also written to this blob; its lock is the caller's. */
-  keepAs(deps: BlobDeps, expected: Expected): void {
+  /** Bytes given out so far. */
+  get consumed(): number {
+    return this.#consumed;
+  }
+
+  /** Tells with `detectCompression` what the bytes are; known once some were given out. */
+  get head(): Uint8Array {
+    return this.#head;
+  }
+
+  /** From here on all bytes are also written to a blob; if its digest is known, its lock is the caller's. */
+  keepAs(deps: BlobDeps, expected?: Expected): void {
     this.#writer = new BlobWriter(deps, expected);
   }
 
@@ -37,8 +52,8 @@ export class BlobSource implements Disposable {
   }
 
   /** Verifies and publishes the blob, if there is one to keep. */
-  async commit(lease: Lease): Promise<void> {
-    await this.#writer?.commit(lease);
+  async commit(lease: Lease): Promise<{ digest: Digest; size: number } | undefined> {
+    return await this.#writer?.commit(this.#ctx, lease);
   }
 
   async *#chunks(): AsyncGenerator<Uint8Array> {
@@ -53,6 +68,7 @@ export class BlobSource implements Disposable {
       return undefined;
     }
     this.#writer?.write(value);
+    if (this.#head.length < HEAD) this.#head = Buffer.concat([this.#head, value.subarray(0, HEAD)]);
     this.#consumed += value.byteLength;
     this.#onBytes?.(this.#consumed);
     return value;

@@ -5,11 +5,13 @@ import { fail } from "../core/error.ts";
 import { failpoint } from "../core/failpoint.ts";
 import { now } from "../core/time.ts";
 import { chainId as chainIdOf, chainIds } from "../image/chain.ts";
-import type { Digest } from "../image/image.ts";
+import type { Descriptor, Digest } from "../image/image.ts";
+import { OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD } from "../image/media-types.ts";
 import { AT_FDCWD, O_DIRECTORY, O_RDONLY } from "../sys/const.ts";
-import { claimBlob, type ContentDeps } from "./content.ts";
+import type { BlobDeps } from "./blob-writer.ts";
+import { claimBlob } from "./content.ts";
 import { discard, fsyncDir, ioError, uniqueName } from "./files.ts";
-import { layerLockName } from "./gc.ts";
+import { layerLock } from "./gc.ts";
 import { inheritMetadata } from "./inherit.ts";
 import { BlobSource } from "./layer-source.ts";
 import { layerTarStream } from "./layer-tar.ts";
@@ -19,7 +21,7 @@ import { layerUnknown, stackIds } from "./stack.ts";
 import type { ApplyRequest, ContentStore, LayerRecord, LayerStore, Lease } from "./storage.ts";
 import type { Unpacked } from "./unpack.ts";
 
-export interface LayerDeps extends ContentDeps {
+export interface LayerDeps extends BlobDeps {
   content: ContentStore;
   /** argv that starts this program as the sandboxed unpacker. */
   unpackCommand: string[];
@@ -34,15 +36,19 @@ interface LayerRow {
   blob: string | null;
   media_type: string | null;
   blob_size: number | null;
+  tar_size: number | null;
   size: number;
   created: string;
 }
 
-const SELECT = `SELECT l.chain_id, l.diff_id, l.parent, b.digest AS blob, l.media_type, b.size AS blob_size, l.size, l.created
+const SELECT = `SELECT l.chain_id, l.diff_id, l.parent, b.digest AS blob, l.media_type, b.size AS blob_size, l.tar_size, l.size, l.created
   FROM layers l LEFT JOIN blobs b ON b.digest = l.blob`;
 
 /** Half-made layers of this process by chain id, for children that wait for their parent. */
 type InFlight = Map<Digest, Promise<LayerRecord>>;
+
+/** `fromUpper` keeps no blob: its tar can be made again. */
+type LayerRequest = ApplyRequest & { keepBlob: boolean };
 
 interface Work {
   deps: LayerDeps;
@@ -53,8 +59,14 @@ interface Work {
 export function createLayers(deps: LayerDeps): LayerStore {
   const inFlight: InFlight = new Map();
   const get = (chainId: Digest): LayerRecord | undefined => getLayer(deps, chainId);
-  const apply = (ctx: Ctx, request: ApplyRequest): Promise<LayerRecord> => {
-    const work = { deps, inFlight, lease: request.lease ?? deps.leases.session() };
+  const workOf = (lease: Lease | undefined): Work => ({
+    deps,
+    inFlight,
+    lease: lease ?? deps.leases.session(),
+  });
+  const apply = (ctx: Ctx, asked: ApplyRequest): Promise<LayerRecord> => {
+    const work = workOf(asked.lease);
+    const request = { ...asked, keepBlob: true };
     if (request.diffId === undefined) return applyUnknown(ctx, work, request);
     const chainId = chainIdOf(request.parent, request.diffId);
     const running = applyKnown(ctx, work, request, chainId);
@@ -82,7 +94,8 @@ export function createLayers(deps: LayerDeps): LayerStore {
     fromUpper: async (ctx, { parent, upper, lease }) => {
       const { layerTar } = await import("./changes.ts");
       const source = layerTar(deps.sys, upper);
-      return await apply(ctx, { source, ...(parent && { parent }), ...(lease && { lease }) });
+      const request = { source, keepBlob: false, ...(parent && { parent }) };
+      return await applyUnknown(ctx, workOf(lease), request);
     },
     tar: (ctx, chainId) => {
       const layer = get(chainId);
@@ -107,6 +120,7 @@ function toRecord(row: LayerRow): LayerRecord {
     diffId: row.diff_id,
     ...(row.parent === null ? {} : { parent: row.parent }),
     ...blob,
+    ...(row.tar_size === null ? {} : { tarSize: row.tar_size }),
     size: row.size,
     created: row.created,
   };
@@ -125,43 +139,36 @@ function adopt({ deps, lease }: Work, chainId: Digest): LayerRecord | undefined 
 async function applyKnown(
   ctx: Ctx,
   work: Work,
-  request: ApplyRequest,
+  request: LayerRequest,
   chainId: Digest,
 ): Promise<LayerRecord> {
   const before = adopt(work, chainId);
   if (before !== undefined) return before;
-  using _lock = await lockLayer(ctx, work, chainId);
+  using _lock = await FileLock.acquire(ctx, layerLock(work.deps, chainId));
   const meanwhile = adopt(work, chainId);
   if (meanwhile !== undefined) return meanwhile;
   using fresh = new FreshLayer(work);
-  const unpacked = await unpack(ctx, work, request, fresh);
-  const parent = await parentOf(work, request.parent);
-  return commit({ work, fresh, unpacked, request, chainId }, parent);
+  const contents = await unpack(ctx, work, request, fresh);
+  await requireParent(work, request.parent);
+  return commit({ work, fresh, contents, parent: request.parent, chainId });
 }
 
 /** Nobody can know the layer before its bytes were read, so what is there already is found only afterwards. */
-async function applyUnknown(ctx: Ctx, work: Work, request: ApplyRequest): Promise<LayerRecord> {
+async function applyUnknown(ctx: Ctx, work: Work, request: LayerRequest): Promise<LayerRecord> {
   using fresh = new FreshLayer(work);
-  const unpacked = await unpack(ctx, work, request, fresh);
-  const parent = await parentOf(work, request.parent);
-  const chainId = chainIdOf(request.parent, unpacked.diffId);
-  using _lock = await lockLayer(ctx, work, chainId);
-  return adopt(work, chainId) ?? commit({ work, fresh, unpacked, request, chainId }, parent);
+  const contents = await unpack(ctx, work, request, fresh);
+  const { parent } = request;
+  await requireParent(work, parent);
+  const chainId = chainIdOf(parent, contents.unpacked.diffId);
+  using _lock = await FileLock.acquire(ctx, layerLock(work.deps, chainId));
+  return adopt(work, chainId) ?? commit({ work, fresh, contents, parent, chainId });
 }
 
-function lockLayer(ctx: Ctx, { deps }: Work, chainId: Digest): Promise<FileLock> {
-  return FileLock.acquire(ctx, { sys: deps.sys, dir: deps.paths.locks, name: layerLockName(chainId) });
-}
-
-async function parentOf(work: Work, parent: Digest | undefined): Promise<LayerRecord | undefined> {
-  if (parent === undefined) return undefined;
-  let layer = adopt(work, parent);
-  if (layer === undefined) {
-    await work.inFlight.get(parent);
-    layer = adopt(work, parent);
-  }
-  if (layer === undefined) throw layerUnknown(parent);
-  return layer;
+/** Waits for an apply of the parent that runs in this process. Errors: its, or not-found. */
+async function requireParent(work: Work, parent: Digest | undefined): Promise<void> {
+  if (parent === undefined || adopt(work, parent) !== undefined) return;
+  await work.inFlight.get(parent);
+  if (adopt(work, parent) === undefined) throw layerUnknown(parent);
 }
 
 /** A leased directory under `ingest/`, gone with the scope unless it became a layer. */
@@ -198,14 +205,14 @@ class FreshLayer implements Disposable {
 }
 
 /** Independent of the parent: fetch, verify and keep the blob, inflate, verify the diffId, unpack. */
-async function unpack(ctx: Ctx, work: Work, request: ApplyRequest, fresh: FreshLayer): Promise<Unpacked> {
+async function unpack(ctx: Ctx, work: Work, request: LayerRequest, fresh: FreshLayer): Promise<Contents> {
   const { deps, lease } = work;
   const { blob } = request;
   const claim = blob === undefined ? undefined : await claimBlob(ctx, deps, blob, lease);
   using _lock = claim?.lock;
   const bytes = claim?.found === undefined ? request.source : deps.content.stream(claim.found.digest);
   using source = new BlobSource(ctx, bytes, request.onBytes);
-  if (claim?.lock !== undefined && blob !== undefined) source.keepAs(deps, blob);
+  if (request.keepBlob && claim?.found === undefined) source.keepAs(deps, blob);
   failpoint("storage.layer.start");
   const { spawnUnpack } = await import("./unpack.ts");
   const unpacked = await source.feed((stream) =>
@@ -228,26 +235,42 @@ async function unpack(ctx: Ctx, work: Work, request: ApplyRequest, fresh: FreshL
       },
     );
   }
-  await source.commit(lease);
+  const kept = (await source.commit(lease)) ?? claim?.found;
   failpoint("storage.layer.unpacked");
-  return unpacked;
+  if (kept === undefined) return { unpacked, tarSize: source.consumed };
+  return { unpacked, blob: { ...kept, mediaType: blob?.mediaType ?? (await mediaTypeOf(source.head)) } };
+}
+
+/** Of a layer that came without a descriptor. */
+async function mediaTypeOf(head: Uint8Array): Promise<string> {
+  const { detectCompression } = await import("../archive/compress.ts");
+  const compression = detectCompression(head);
+  if (compression === "gzip") return OCI_LAYER_GZIP;
+  return compression === "zstd" ? OCI_LAYER_ZSTD : OCI_LAYER;
+}
+
+/** What unpacking found out, and what it was unpacked from or could be packed into. */
+interface Contents {
+  unpacked: Unpacked;
+  blob?: Descriptor;
+  tarSize?: number;
 }
 
 interface Commit {
   work: Work;
   fresh: FreshLayer;
-  unpacked: Unpacked;
-  request: ApplyRequest;
+  contents: Contents;
+  parent?: Digest | undefined;
   chainId: Digest;
 }
 
 /** With the layer's lock held: complete the directory, make it durable, give it its name and its row. */
-function commit(made: Commit, parent: LayerRecord | undefined): LayerRecord {
+function commit(made: Commit): LayerRecord {
   const { deps } = made.work;
   try {
-    if (parent !== undefined) {
-      const lowers = stackIds(deps.db, parent.chainId).map((id) => deps.paths.diff(id));
-      inheritMetadata(deps.sys, made.fresh.diff, lowers, made.unpacked.implied);
+    if (made.parent !== undefined) {
+      const lowers = stackIds(deps.db, made.parent).map((id) => deps.paths.diff(id));
+      inheritMetadata(deps.sys, made.fresh.diff, lowers, made.contents.unpacked.implied);
     }
     syncTree(deps, made.fresh.dir);
     failpoint("storage.layer.synced");
@@ -275,16 +298,17 @@ function syncTree({ sys }: LayerDeps, path: string): void {
   }
 }
 
-function insertLayer({ work, fresh, unpacked, request, chainId }: Commit): void {
-  const { db } = work.deps;
-  const { blob } = request;
-  db.run(
-    `INSERT INTO layers (chain_id, diff_id, parent, blob, media_type, size, created) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+function insertLayer({ work, fresh, contents, parent, chainId }: Commit): void {
+  const { unpacked, blob, tarSize } = contents;
+  work.deps.db.run(
+    `INSERT INTO layers (chain_id, diff_id, parent, blob, media_type, tar_size, size, created)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
     chainId,
     unpacked.diffId,
-    request.parent ?? null,
+    parent ?? null,
     blob?.digest ?? null,
     blob?.mediaType ?? null,
+    tarSize ?? null,
     unpacked.size,
     now(),
   );

@@ -2,6 +2,7 @@ import { afterAll, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { createCtx } from "../core/ctx.ts";
 import { linux } from "../sys/linux.ts";
+import { failureOf } from "./fixture.ts";
 import { FileLock, withLock } from "./lock.ts";
 
 const dir = mkdtempSync("/tmp/berth-storage-lock-");
@@ -40,7 +41,7 @@ test("waiting ends with the caller's patience", async () => {
   using _held = FileLock.try(request("w"));
   const stop = AbortSignal.timeout(30);
   const waiting = FileLock.acquire(createCtx({ signal: stop }), request("w"));
-  expect(waiting).rejects.toMatchObject({ kind: "canceled" });
+  expect(await failureOf(waiting)).toMatchObject({ kind: "canceled" });
 });
 
 test("twenty at once take turns although each unlinks the file", async () => {

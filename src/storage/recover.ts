@@ -6,12 +6,13 @@ import { failpoint } from "../core/failpoint.ts";
 import { isDigest } from "../image/digest.ts";
 import type { Digest } from "../image/image.ts";
 import { deleteTree, discard, namesIn } from "./files.ts";
-import { type GcDeps, takeBlobFile, takeLayerDir } from "./gc.ts";
+import type { BlobDeps } from "./blob-writer.ts";
+import { takeBlobFile, takeLayerDir } from "./gc.ts";
 import { dropLease, type LeaseRow } from "./lease.ts";
 import { FileLock } from "./lock.ts";
 import type { RootfsStore } from "./storage.ts";
 
-export interface RecoverDeps extends GcDeps {
+export interface RecoverDeps extends BlobDeps {
   rootfs: RootfsStore;
 }
 

@@ -20,8 +20,10 @@ CREATE TABLE IF NOT EXISTS layers (
   chain_id   TEXT PRIMARY KEY,
   diff_id    TEXT NOT NULL,
   parent     TEXT,
+  -- What it was unpacked from. NULL: it was made here and its tar can be made again, tar_size bytes long.
   blob       TEXT,
   media_type TEXT,
+  tar_size   INTEGER,
   size       INTEGER NOT NULL,
   -- Allocated bytes as du counts them; NULL until somebody has counted.
   disk       INTEGER,

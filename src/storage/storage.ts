@@ -21,8 +21,10 @@ export interface LayerRecord {
   chainId: Digest;
   diffId: Digest;
   parent?: Digest;
-  /** The blob it came from, if it came from one and that blob is still kept. */
+  /** The blob it came from, if that is still kept. */
   blob?: Descriptor;
+  /** Bytes of its tar, for a layer made here (`fromUpper`): with the diffId it is its uncompressed descriptor. */
+  tarSize?: number;
   /** Bytes of regular files, unpacked. */
   size: number;
   created: string;
@@ -100,7 +102,10 @@ export interface ApplyRequest {
   diffId?: Digest;
   /** Compressed bytes of the layer; not touched if the layer or its blob is there already. */
   source: AsyncIterable<Uint8Array>;
-  /** When given, the bytes are also kept as this blob and verified against it. */
+  /**
+   * What the bytes are verified against. They are always kept as a blob, since nothing else gives exactly this tar
+   * again; without a descriptor its digest, size and media type are found out (see the record's `blob`).
+   */
   blob?: Descriptor;
   /** Reports compressed bytes consumed so far. */
   onBytes?: (bytes: number) => void;
