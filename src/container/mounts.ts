@@ -61,7 +61,7 @@ function systemMounts({ input, namespaces, security }: MountInput): OciMount[] {
       options: ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", ...tty],
     },
     mqueueMount(namespaces, hardened),
-    shmMount(input, namespaces, hardened),
+    ...shmMount(input, namespaces, hardened),
     {
       destination: "/sys/fs/cgroup",
       type: "cgroup",
@@ -91,23 +91,16 @@ function mqueueMount(namespaces: Namespaces, hardened: string[]): OciMount {
   return { destination: "/dev/mqueue", type: "mqueue", source: "mqueue", options: hardened };
 }
 
-function shmMount(input: SpecInput, namespaces: Namespaces, hardened: string[]): OciMount {
+/** With `--ipc none` there is no /dev/shm at all. */
+function shmMount(input: SpecInput, namespaces: Namespaces, hardened: string[]): OciMount[] {
+  if (input.spec.ipc === "none") return [];
+  const destination = "/dev/shm";
   const shared = namespaces.ipc.kind === "host" ? "/dev/shm" : input.files.shmPath;
   if (shared !== undefined) {
-    return {
-      destination: "/dev/shm",
-      type: "bind",
-      source: shared,
-      options: ["bind", "rprivate", ...hardened],
-    };
+    return [{ destination, type: "bind", source: shared, options: ["bind", "rprivate", ...hardened] }];
   }
   const size = input.spec.shmSize > 0 ? input.spec.shmSize : DEFAULT_SHM_SIZE;
-  return {
-    destination: "/dev/shm",
-    type: "tmpfs",
-    source: "shm",
-    options: [...hardened, "mode=1777", `size=${size}`],
-  };
+  return [{ destination, type: "tmpfs", source: "shm", options: [...hardened, "mode=1777", `size=${size}`] }];
 }
 
 function readOnlyMounts(input: SpecInput): OciMount[] {

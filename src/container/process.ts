@@ -124,7 +124,7 @@ export function workingDirectory(spec: ContainerSpec, image: ImageConfig | undef
 export function processLimits(requested: readonly Ulimit[], host: HostFacts, notes: string[]): OciRlimit[] {
   const wanted = new Map<string, Limit>();
   for (const { name, soft, hard } of DEFAULT_ULIMITS)
-    wanted.set(name, clampDefault({ soft, hard }, host.limits[name]));
+    wanted.set(name, clampDefault(name, { soft, hard }, host));
   for (const limit of requested) {
     const name = checkUlimit(limit);
     wanted.set(name, clampRequested(name, limit, host, notes));
@@ -160,9 +160,10 @@ export function checkUlimit(limit: Ulimit): string {
   return name;
 }
 
-/** A default is lowered to the hard limit we have, silently: nobody asked for its value. */
-function clampDefault(limit: Limit, own: Limit | undefined): Limit {
-  if (own === undefined) return limit;
+/** A default that cannot be reached is lowered silently: nobody asked for its value. */
+function clampDefault(name: string, limit: Limit, host: HostFacts): Limit {
+  const own = host.limits[name];
+  if (host.canRaise || own === undefined) return limit;
   const hard = least(limit.hard, own.hard);
   return { soft: least(limit.soft, hard), hard };
 }

@@ -46,9 +46,16 @@ export function parseSeccompProfile(
   };
 }
 
+type Reviver = (key: string, value: unknown, context: { source?: string }) => unknown;
+
+/** Masks of 64 bits do not fit a number: they are read from the text itself. */
 function parseJson(text: string): unknown {
+  const exact: Reviver = (_, value, { source }) =>
+    typeof value === "number" && !Number.isSafeInteger(value) && /^\d+$/.test(source ?? "")
+      ? BigInt(source ?? 0)
+      : value;
   try {
-    return JSON.parse(text);
+    return JSON.parse(text, exact as (key: string, value: unknown) => unknown);
   } catch (cause) {
     throw fail("invalid-argument", "the seccomp profile is not JSON", { cause });
   }
@@ -117,8 +124,8 @@ function argOf(arg: Json): OciSeccompArg {
   if (index > 5) throw invalid("index", index);
   return {
     index,
-    value: integerOf(arg["value"], "value"),
-    valueTwo: integerOf(arg["valueTwo"] ?? 0, "valueTwo"),
+    value: wideOf(arg["value"], "value"),
+    valueTwo: wideOf(arg["valueTwo"] ?? 0, "valueTwo"),
     op,
   };
 }
@@ -154,6 +161,11 @@ function stringOf(value: unknown, where: string): string {
 function integerOf(value: unknown, where: string): number {
   if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0) throw invalid(where, value);
   return value;
+}
+
+function wideOf(value: unknown, where: string): number | bigint {
+  if (typeof value === "bigint" && value <= 0xffffffffffffffffn) return value;
+  return integerOf(value, where);
 }
 
 function invalid(where: string, value: unknown): Error {
