@@ -1,0 +1,163 @@
+/**
+ * `npm run bench`: the budgets of DESIGN §6 as ratios against docker and podman of the distribution, in one
+ * run on one machine. Prints the table and writes it to bench/RESULTS.md. Needs root and `scripts/setup.sh bench`.
+ */
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpus } from "node:os";
+import { join } from "node:path";
+import { runArgv } from "../test/e2e/box.ts";
+import { berthPeer, dockerPeer, type Peer, podmanPeer } from "./peers.ts";
+
+interface Row {
+  work: string;
+  /** Largest allowed ratio of berth to each peer. */
+  budget: Partial<Record<string, number>>;
+  /** Milliseconds (mean ± σ), or bytes, by engine. */
+  value: Record<string, { mean: number; text: string }>;
+}
+
+interface Timing {
+  command: string;
+  mean: number;
+  stddev: number;
+}
+
+function hyperfine(
+  commands: Record<string, string>,
+  runs: number,
+): Record<string, { mean: number; text: string }> {
+  const output = join("/tmp", `hyperfine-${process.pid}.json`);
+  const argv = [
+    "hyperfine",
+    "--shell=none",
+    "--warmup",
+    "5",
+    "--runs",
+    String(runs),
+    "--export-json",
+    output,
+  ];
+  const outcome = runArgv([...argv, ...Object.values(commands)], { timeout: 600_000 });
+  if (outcome.code !== 0) throw new Error(outcome.stderr);
+  const { results } = JSON.parse(readFileSync(output, "utf8")) as { results: Timing[] };
+  return Object.fromEntries(
+    Object.keys(commands).map((name, index) => {
+      const { mean, stddev } = results[index] as Timing;
+      return [
+        name,
+        { mean: mean * 1000, text: `${(mean * 1000).toFixed(1)} ± ${(stddev * 1000).toFixed(1)} ms` },
+      ];
+    }),
+  );
+}
+
+function timed(
+  peers: Peer[],
+  work: string,
+  budget: Row["budget"],
+  line: (peer: Peer) => string,
+  runs = 40,
+): Row {
+  console.error(`measuring: ${work}`);
+  return { work, budget, value: hyperfine(Object.fromEntries(peers.map((p) => [p.name, line(p)])), runs) };
+}
+
+/** Private bytes of all processes that hold a container up: what is there with n containers less what was there before, by n. */
+function memoryPerContainer(peers: Peer[]): Row {
+  console.error("measuring: memory per container");
+  const count = 5;
+  const value: Row["value"] = {};
+  for (const peer of peers) {
+    const before = privateBytes(supervisors());
+    for (let i = 0; i < count; i++) {
+      const line = `${peer.command} run -d --network none ${peer.runFlags} --name mem${i} ${peer.image} sleep 1000`;
+      const outcome = runArgv(line.split(/\s+/));
+      if (outcome.code !== 0) throw new Error(outcome.stderr);
+    }
+    Bun.sleepSync(1000);
+    const mean = (privateBytes(supervisors()) - before) / count;
+    value[peer.name] = { mean, text: `${(mean / 1048576).toFixed(2)} MiB` };
+    for (let i = 0; i < count; i++) runArgv(`${peer.command} rm -f mem${i}`.split(/\s+/));
+  }
+  return { work: "memory per running container, without its own processes (PSS)", budget: {}, value };
+}
+
+const SUPERVISOR = /^(conmon|containerd-shim.*|dockerd|containerd|berth|docker-proxy)$/;
+
+function supervisors(): string[] {
+  return readdirSync("/proc").filter((pid) => {
+    if (!/^\d+$/.test(pid)) return false;
+    try {
+      return SUPERVISOR.test(readFileSync(`/proc/${pid}/comm`, "utf8").trim());
+    } catch {
+      return false;
+    }
+  });
+}
+
+function privateBytes(pids: string[]): number {
+  let total = 0;
+  for (const pid of pids) {
+    try {
+      const text = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
+      total += Number(/^Pss:\s+(\d+) kB/m.exec(text)?.[1] ?? 0) * 1024;
+    } catch {
+      // it ended
+    }
+  }
+  return total;
+}
+
+function measure(peers: Peer[]): Row[] {
+  const run = (p: Peer, network: string): string =>
+    `${p.command} run --rm ${network} ${p.runFlags} ${p.image} true`.replace(/\s+/g, " ");
+  for (const peer of peers) {
+    const line = `${peer.command} run -d --network none ${peer.runFlags} --name stay ${peer.image} sleep 100000`;
+    const outcome = runArgv(line.split(/\s+/));
+    if (outcome.code !== 0) throw new Error(`${line}: ${outcome.stderr}`);
+  }
+  const rows = [
+    timed(peers, "ps", { docker: 0.5 }, (p) => `${p.command} ps`, 100),
+    timed(peers, "run --rm IMG true, bridge network", { docker: 0.25, podman: 0.25 }, (p) => run(p, "")),
+    timed(peers, "run --rm --network none IMG true", { docker: 0.4, podman: 0.4 }, (p) =>
+      run(p, "--network none"),
+    ),
+    timed(peers, "exec CTR true", { docker: 0.5, podman: 0.5 }, (p) => `${p.command} exec stay true`),
+  ];
+  for (const peer of peers) runArgv(`${peer.command} rm -f stay`.split(/\s+/));
+  return [...rows, memoryPerContainer(peers)];
+}
+
+function table(rows: Row[], peers: Peer[]): string {
+  const others = peers.filter((p) => p.name !== "berth");
+  const head = ["work", ...peers.map((p) => p.name), ...others.map((p) => `÷ ${p.name}`), "budget", "met"];
+  const lines = rows.map((row) => {
+    const ratio = (name: string): number => (row.value["berth"]?.mean ?? 0) / (row.value[name]?.mean ?? 1);
+    const budgets = Object.entries(row.budget);
+    const met = budgets.every(([name, limit]) => ratio(name) <= (limit ?? 1));
+    return [
+      row.work,
+      ...peers.map((p) => row.value[p.name]?.text ?? ""),
+      ...others.map((p) => ratio(p.name).toFixed(2)),
+      budgets.map(([name, limit]) => `≤ ${limit} × ${name}`).join(", ") || "≤ 3 MiB",
+      (budgets.length > 0 ? met : (row.value["berth"]?.mean ?? 0) <= 3 * 1048576) ? "yes" : "**no**",
+    ];
+  });
+  return [head, head.map(() => "---"), ...lines].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
+}
+
+const peers: Peer[] = [];
+try {
+  peers.push(berthPeer());
+  peers.push(await dockerPeer());
+  peers.push(podmanPeer());
+  const text = table(measure(peers), peers);
+  const versions = peers.map((p) => `${p.name} ${p.version}`).join(", ");
+  const kernel = runArgv(["uname", "-r"]).stdout.trim();
+  const facts = `${versions}; ${cpus().length} × ${cpus()[0]?.model ?? "cpu"}, kernel ${kernel}; seccomp on in all`;
+  const page = `# Results\n\nMade by \`npm run bench\` on ${new Date().toISOString().slice(0, 10)}: ${facts}.\n\n${text}\n`;
+  writeFileSync(join(import.meta.dir, "RESULTS.md"), page);
+  console.log(page);
+} finally {
+  for (const peer of peers) peer.close();
+}
