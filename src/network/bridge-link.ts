@@ -74,6 +74,8 @@ function finishBridge(route: NetlinkSocket, network: NetworkRecord, ipv6: boolea
     ensureSysctl(`ipv6/conf/${network.bridge}/disable_ipv6`, "0");
     // A container must not be able to tell the host its routes (CVE-2020-13401).
     ensureSysctl(`ipv6/conf/${network.bridge}/accept_ra`, "0");
+    // Its link-local address is what the host asks for neighbours with: waiting for it would lose the first packets.
+    ensureSysctl(`ipv6/conf/${network.bridge}/accept_dad`, "0");
   }
   const gateways = network.subnets.flatMap(({ subnet, gateway }) => {
     const address = parseIp(gateway) as Ip;

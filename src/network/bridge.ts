@@ -28,7 +28,14 @@ import {
   publishedOf,
 } from "./attachments.ts";
 import { deleteBridge, findBridge, raiseBridge } from "./bridge-link.ts";
-import { checkInterfaceName, clearLeftover, configure, connect, reconnect } from "./container-link.ts";
+import {
+  awaitCarrier,
+  checkInterfaceName,
+  clearLeftover,
+  configure,
+  connect,
+  reconnect,
+} from "./container-link.ts";
 import { leaseAddresses, type Lease, leasesOf } from "./ipam.ts";
 import { formatMac, hostVethName, macFrom, macOf, storeNames, type StoreNames } from "./names.ts";
 import {
@@ -111,9 +118,10 @@ class BridgeDriver implements NetworkDriver {
     const plan = this.#db.tx(() => this.#plan(request, network, ipv6));
     try {
       failpoint("network.attach.rows");
-      connect(route, plan.row, { bridge, mac: plan.mac });
+      connect(route, plan.row, { bridge, mac: plan.mac, ipv6 });
       failpoint("network.attach.veth");
       this.#sys.inNetns(request.netnsPath, () => configure(plan.row, plan.leases));
+      awaitCarrier(route, plan.row, bridge);
       failpoint("network.attach.configure");
       this.#publish(ctx, plan);
       failpoint("network.attach.publish");

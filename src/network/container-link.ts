@@ -2,7 +2,7 @@
 import { closeSync, openSync } from "node:fs";
 import { fail } from "../core/error.ts";
 import { hasCode } from "../sys/errno.ts";
-import { writeSysctl } from "../sys/net-sysctl.ts";
+import { filtersBridges, writeSysctl } from "../sys/net-sysctl.ts";
 import type { NetlinkSocket } from "../sys/netlink.ts";
 import {
   addAddress,
@@ -41,7 +41,7 @@ export function checkInterfaceName(name: string, others: readonly AttachmentRow[
 export function connect(
   route: NetlinkSocket,
   row: AttachmentRow,
-  request: { bridge: Link; mac: Uint8Array },
+  request: { bridge: Link; mac: Uint8Array; ipv6: boolean },
 ): void {
   const netnsFd = openNetns(row.netns);
   try {
@@ -52,10 +52,21 @@ export function connect(
       mtu: request.bridge.mtu,
       peer: { name: row.interface, mac: request.mac, netnsFd },
     };
-    route.run(createVeth(pair), setLink(row.host_veth, { alias: aliasOf(row) }));
+    // A bridge's port needs no address, and without one there is no multicast chatter about it.
+    const quiet = request.ipv6 ? { linkLocal: false } : {};
+    route.run(createVeth(pair), setLink(row.host_veth, { alias: aliasOf(row), ...quiet, ...hairpin() }));
   } finally {
     closeSync(netnsFd);
   }
+}
+
+/**
+ * To be called when both ends are up. A bridge passes packets to a new port only after a kernel worker has noticed its
+ * carrier; while that waits for the lock that some namespace's end is holding, the container's first packets would be lost, a second each.
+ */
+export function awaitCarrier(route: NetlinkSocket, row: AttachmentRow, bridge: Link): void {
+  linkByName(route, row.host_veth);
+  linkByName(route, bridge.name);
 }
 
 /** Addresses and routes; the calling thread is inside the namespace. The first network's gateways are the way out. */
@@ -100,11 +111,17 @@ export function clearLeftover(route: NetlinkSocket, row: AttachmentRow): void {
 export function reconnect(route: NetlinkSocket, row: AttachmentRow, bridge: Link): boolean {
   try {
     route.run(setLink(row.host_veth, { master: bridge.index, up: true }));
+    route.run(setLink(row.host_veth, hairpin()));
     return true;
   } catch (error) {
     if (hasCode(error, "ENODEV")) return false;
     throw error;
   }
+}
+
+/** Off where it is not needed: it also sends every broadcast back to its sender. */
+function hairpin(): { hairpin?: boolean } {
+  return filtersBridges() ? { hairpin: true } : {};
 }
 
 /** Tells people, and later lives of the container, whose link it is. */

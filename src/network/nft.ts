@@ -4,6 +4,7 @@
  *
  * - `raw`: nobody behind a bridge reaches the host's 127.0.0.0/8, which route_localnet on the bridge would allow.
  * - `prerouting`, `output`: DNAT for what is addressed to the host itself. Packets from outside to 127.0.0.1 never count as published.
+ *   Neither does ::1, which the kernel could not translate: left alone, it refuses connections at once and clients try 127.0.0.1.
  * - `postrouting`: masquerade on the way out; for a container that reaches its own network through the host's address
  *   (hairpin: the answer must come back through the bridge); for the host's own 127.0.0.1. Clients from outside keep their address.
  * - `forward`: into a bridge only what answers, what was published, or what comes from the same bridge.
@@ -209,6 +210,7 @@ const RULES = `
   }
   chain output {
     type nat hook output priority -100; policy accept;
+    ip6 daddr ::1 return
     fib daddr type local jump publish
   }
   chain postrouting {

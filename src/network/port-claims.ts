@@ -5,7 +5,7 @@
 import { fail } from "../core/error.ts";
 import type { Db } from "../sys/db.ts";
 import { probePort } from "../sys/port-probe.ts";
-import { type Ip, ipBytes, parseIp } from "./address.ts";
+import { type Ip, ipBytes, isLoopback, parseIp } from "./address.ts";
 import type { PortMapping, Protocol } from "./network.ts";
 
 interface PortRow {
@@ -34,10 +34,11 @@ const ANY: Record<4 | 6, Ip> = { 4: { family: 4, value: 0n }, 6: { family: 6, va
 /**
  * Writes the rows and returns the mappings with free ports filled in. Errors: in-use (naming the container
  * that has the port, or saying that another program listens on it), invalid-argument (an address the
- * host does not have, a protocol it does not speak), resource-exhausted (no free port).
+ * host does not have), unimplemented (::1), resource-exhausted (no free port).
  */
 export function claimPorts(db: Db, request: ClaimRequest): PortMapping[] {
   return request.ports.map((mapping) => {
+    refuseUnreachable(mapping, request.ipv6);
     const claimed = mapping.hostPort === 0 ? freePort(db, request, mapping) : fixedPort(db, request, mapping);
     db.run(
       "INSERT INTO network_ports VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -116,6 +117,19 @@ function refusalOf(db: Db, request: ClaimRequest, mapping: PortMapping): Error |
     if (refusal !== undefined) return refusal;
   }
   return undefined;
+}
+
+/** Host addresses that no rule could lead to a container. */
+function refuseUnreachable(mapping: PortMapping, ipv6: boolean): void {
+  const host = mapping.hostIp === "" ? undefined : parseIp(mapping.hostIp);
+  if (host?.family !== 6) return;
+  const port = describe(mapping, mapping.hostPort);
+  if (isLoopback(host)) {
+    throw fail("unimplemented", `port ${port} cannot be published: the kernel does not translate "::1"`, {
+      hint: "publish it on 127.0.0.1: what connects to localhost tries that too",
+    });
+  }
+  if (!ipv6) throw fail("invalid-argument", `port ${port} cannot be published: the kernel has no IPv6`);
 }
 
 function probe(mapping: PortMapping, port: number, ipv6: boolean): Error | undefined {

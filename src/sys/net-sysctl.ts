@@ -9,6 +9,14 @@ export function hasIpv6(): boolean {
   return readSysctl("ipv6/conf/all/disable_ipv6") === "0";
 }
 
+/**
+ * True where br_netfilter (docker and kubelet load it) makes frames that only cross a bridge pass the IP rules: a
+ * translated packet is then bridged, not routed, and can go back to its sender only through a port in hairpin mode.
+ */
+export function filtersBridges(): boolean {
+  return ["iptables", "ip6tables"].some((name) => readSysctl(`bridge/bridge-nf-call-${name}`) === "1");
+}
+
 /** `key` is a path beneath net: "ipv4/ip_forward". Undefined where the kernel has no such key. */
 export function readSysctl(key: string): string | undefined {
   try {

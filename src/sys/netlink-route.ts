@@ -34,10 +34,17 @@ const IFLA_MTU = 4;
 const IFLA_MASTER = 10;
 const IFLA_LINKINFO = 18;
 const IFLA_IFALIAS = 20;
+const IFLA_AF_SPEC = 26;
 const IFLA_NET_NS_FD = 28;
 const IFLA_INFO_KIND = 1;
 const IFLA_INFO_DATA = 2;
+const IFLA_INFO_SLAVE_KIND = 4;
+const IFLA_INFO_SLAVE_DATA = 5;
+const IFLA_BRPORT_MODE = 4;
 const VETH_INFO_PEER = 1;
+const IFLA_INET6_ADDR_GEN_MODE = 8;
+const IN6_ADDR_GEN_MODE_EUI64 = 0;
+const IN6_ADDR_GEN_MODE_NONE = 1;
 
 const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
@@ -169,16 +176,26 @@ export function createVeth(pair: VethPair): NetlinkRequest {
   };
 }
 
-/** Changes what is given; `master: 0` takes the link out of its bridge. */
-export function setLink(
-  name: string,
-  change: { up?: boolean; master?: number; mtu?: number; alias?: string },
-): NetlinkRequest {
+export interface LinkChange {
+  up?: boolean;
+  /** 0 takes the link out of its bridge. */
+  master?: number;
+  mtu?: number;
+  alias?: string;
+  /** False: no link-local address from now on. Errors: EAFNOSUPPORT where the kernel has no IPv6. */
+  linkLocal?: boolean;
+  /** For a bridge's port: frames may leave through the port they came from. */
+  hairpin?: boolean;
+}
+
+/** Changes what is given. */
+export function setLink(name: string, change: LinkChange): NetlinkRequest {
   checkLinkName(name);
   return {
     operation: "change link",
     object: name,
-    type: RTM_SETLINK,
+    // Only "new link" for one that exists looks at what concerns a bridge's port.
+    type: change.hairpin === undefined ? RTM_SETLINK : RTM_NEWLINK,
     flags: 0,
     body: (w) => {
       w.raw(ifinfo(0, change.up ?? false, change.up === undefined ? 0 : IFF_UP));
@@ -186,8 +203,20 @@ export function setLink(
       if (change.mtu !== undefined) w.u32(IFLA_MTU, change.mtu);
       if (change.master !== undefined) w.u32(IFLA_MASTER, change.master);
       if (change.alias !== undefined) w.string(IFLA_IFALIAS, change.alias);
+      if (change.hairpin !== undefined) writeHairpin(w, change.hairpin);
+      if (change.linkLocal !== undefined) {
+        const mode = change.linkLocal ? IN6_ADDR_GEN_MODE_EUI64 : IN6_ADDR_GEN_MODE_NONE;
+        w.nested(IFLA_AF_SPEC, () => w.nested(AF_INET6, () => w.u8(IFLA_INET6_ADDR_GEN_MODE, mode)));
+      }
     },
   };
+}
+
+function writeHairpin(w: NetlinkWriter, on: boolean): void {
+  w.nested(IFLA_LINKINFO, () => {
+    w.string(IFLA_INFO_SLAVE_KIND, "bridge");
+    w.nested(IFLA_INFO_SLAVE_DATA, () => w.u8(IFLA_BRPORT_MODE, on ? 1 : 0));
+  });
 }
 
 /** Deleting one end of a veth pair deletes both. Errors: ENODEV. */
@@ -205,6 +234,10 @@ export function deleteLink(name: string): NetlinkRequest {
   };
 }
 
+/**
+ * Undefined when there is none. Asking has an effect (since Linux 6.3): what the kernel still has to do after the link's
+ * carrier came, which it does in a worker and which lets packets be sent at all, is done before it answers.
+ */
 export function linkByName(socket: NetlinkSocket, name: string): Link | undefined {
   checkLinkName(name);
   const body = socket.get({

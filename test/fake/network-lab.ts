@@ -105,25 +105,18 @@ export class NetworkLab {
     return handle;
   }
 
-  /** What a TCP server at this address says; "refused" or "timeout" otherwise. `netns` is where the client is; the host by default. */
+  /**
+   * What a TCP server at this address says, or "refused" or "timeout". `netns` is where the client is; the host by
+   * default. A process of its own, because only so a connection that gets no answer can be given up.
+   */
   async ask(address: string, port: number, netns?: string): Promise<string> {
-    const { promise, resolve } = Promise.withResolvers<string>();
-    const connect = () =>
-      Bun.connect({
-        hostname: address,
-        port,
-        socket: {
-          data: (_s, data) => resolve(data.toString()),
-          connectError: () => resolve("refused"),
-          error: () => resolve("error"),
-        },
-      }).catch(() => undefined);
-    const socket = netns === undefined ? connect() : linux.inNetns(netns, connect);
-    const timer = setTimeout(() => resolve("timeout"), 800);
-    const answer = await promise;
-    clearTimeout(timer);
-    if (answer !== "timeout") (await socket)?.terminate();
-    return answer;
+    const command = ["busybox", "nc", "-w", "1", address, String(port)];
+    const spawn = () => Bun.spawn(command, { stdin: "pipe", stdout: "pipe", stderr: "pipe" });
+    const client = netns === undefined ? spawn() : linux.inNetns(netns, spawn);
+    const [answer, complaint] = await Promise.all([client.stdout.text(), client.stderr.text()]);
+    await client.exited;
+    if (answer !== "") return answer;
+    return complaint.includes("refused") ? "refused" : "timeout";
   }
 
   async askUdp(address: string, port: number, netns?: string): Promise<string> {
@@ -131,7 +124,7 @@ export class NetworkLab {
     const open = () =>
       Bun.udpSocket({
         hostname: address.includes(":") ? "::" : "0.0.0.0",
-        socket: { data: (_s, data) => resolve(data.toString()) },
+        socket: { data: (_s, data) => resolve(data.toString()), error: () => resolve("refused") },
       });
     const socket = await (netns === undefined ? open() : linux.inNetns(netns, open));
     socket.send("?", port, address);

@@ -1,0 +1,354 @@
+/** The bridge driver against a real kernel, on a host that is a network namespace of its own. */
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import {
+  HOST_V4,
+  HOST_V6,
+  labUnavailable,
+  NetworkLab,
+  OUTSIDE_V4,
+  OUTSIDE_V6,
+} from "../../test/fake/network-lab.ts";
+import { createCtx } from "../core/ctx.ts";
+import { isKind } from "../core/error.ts";
+import { newId } from "../core/id.ts";
+import { Db } from "../sys/db.ts";
+import { linux } from "../sys/linux.ts";
+import { filtersBridges } from "../sys/net-sysctl.ts";
+import { createNetworkDriver } from "./bridge.ts";
+import type { AttachRequest, Attachment, NetworkDriver } from "./network.ts";
+import { parsePorts } from "./ports.ts";
+import { networkSchema } from "./schema.ts";
+
+const unavailable = labUnavailable();
+if (unavailable !== undefined) console.warn(`skip: bridge networks: ${unavailable}`);
+
+interface Box {
+  id: string;
+  netns: string;
+  attachment: Attachment;
+  v4: string;
+  v6: string;
+}
+
+describe.skipIf(unavailable !== undefined)("bridge", () => {
+  const ctx = createCtx();
+  let lab: NetworkLab;
+  let driver: NetworkDriver;
+  const boxes: string[] = [];
+
+  beforeAll(() => {
+    lab = new NetworkLab();
+    driver = lab.driver();
+  });
+
+  afterEach(async () => {
+    lab.stopServers();
+    for (const id of boxes.splice(0)) {
+      driver.detach(ctx, id);
+      driver.removeNetns(id);
+    }
+    expect(await lab.settled()).toEqual([]);
+  });
+
+  afterAll(() => {
+    driver.destroy(ctx, "bridge");
+    expect(lab.run("nft list ruleset")).toBe("");
+    expect(lab.run("ip -br link")).not.toContain("berth");
+    lab.close();
+  });
+
+  function box(ports: string[] = [], extra: Partial<AttachRequest> = {}): Box {
+    const id = newId();
+    boxes.push(id);
+    const netns = driver.createNetns(id);
+    const request = {
+      containerId: id,
+      containerName: `box-${id.slice(0, 6)}`,
+      netnsPath: netns,
+      network: "bridge",
+    };
+    const attachment = driver.attach(ctx, { ...request, ports: parsePorts(ports), ...extra });
+    const [v4, v6] = attachment.addresses.map((a) => a.address) as [string, string];
+    return { id, netns, attachment, v4, v6 };
+  }
+
+  test("containers reach each other over both families at once", async () => {
+    const [a, b] = [box(), box()];
+    lab.tcp(b.netns, 80, "0.0.0.0");
+    lab.tcp(b.netns, 81, "::");
+    expect(await lab.ask(b.v4, 80, a.netns)).toBe(`80 ${a.v4}`);
+    expect(await lab.ask(b.v6, 81, a.netns)).toBe(`81 ${a.v6}`);
+  });
+
+  test("the host reaches a container by its address", async () => {
+    const a = box();
+    lab.tcp(a.netns, 80, "0.0.0.0");
+    const gateway = a.attachment.addresses[0]?.gateway;
+    expect(await lab.ask(a.v4, 80)).toBe(`80 ${gateway}`);
+  });
+
+  test("a published port answers on the host's addresses and to the outside, which keeps its address", async () => {
+    const a = box(["8080:80"]);
+    lab.tcp(a.netns, 80, "::");
+    const gateway = a.attachment.addresses[0]?.gateway;
+    expect(await lab.ask("127.0.0.1", 8080)).toBe(`80 ::ffff:${gateway}`);
+    expect(await lab.ask("127.7.7.7", 8080)).toBe(`80 ::ffff:${gateway}`);
+    expect(await lab.ask(HOST_V4, 8080)).toBe(`80 ::ffff:${HOST_V4}`);
+    expect(await lab.ask(HOST_V6, 8080)).toBe(`80 ${HOST_V6}`);
+    expect(await lab.ask(HOST_V4, 8080, lab.outside)).toBe(`80 ::ffff:${OUTSIDE_V4}`);
+    expect(await lab.ask(HOST_V6, 8080, lab.outside)).toBe(`80 ${OUTSIDE_V6}`);
+    // ::1 cannot be translated by the kernel: refused at once, so that clients go on to 127.0.0.1.
+    expect(await lab.ask("::1", 8080)).toBe("refused");
+  });
+
+  test("UDP and ranges are published", async () => {
+    const a = box(["5300-5302:53-55/udp", "127.0.0.1:6000:60/udp"]);
+    await lab.udp(a.netns, 54, "0.0.0.0");
+    await lab.udp(a.netns, 60, "0.0.0.0");
+    expect(await lab.askUdp("127.0.0.1", 5301)).toBe(`54 ${a.attachment.addresses[0]?.gateway}`);
+    expect(await lab.askUdp(HOST_V4, 5301, lab.outside)).toBe(`54 ${OUTSIDE_V4}`);
+    expect(await lab.askUdp("127.0.0.1", 6000)).toBe(`60 ${a.attachment.addresses[0]?.gateway}`);
+    expect(await lab.askUdp(HOST_V4, 6000, lab.outside)).toBe("refused");
+  });
+
+  test("a port published on one host address is closed on the others", async () => {
+    const a = box(["127.0.0.1:8081:80", `${HOST_V4}:8082:80`]);
+    lab.tcp(a.netns, 80, "0.0.0.0");
+    expect(await lab.ask("127.0.0.1", 8081)).toStartWith("80 ");
+    expect(await lab.ask(HOST_V4, 8081)).toBe("refused");
+    expect(await lab.ask(HOST_V4, 8081, lab.outside)).toBe("refused");
+    expect(await lab.ask(HOST_V4, 8082, lab.outside)).toBe(`80 ${OUTSIDE_V4}`);
+    expect(await lab.ask("127.0.0.1", 8082)).toBe("refused");
+  });
+
+  test("a container reaches itself and its neighbours through the host's address (hairpin)", async () => {
+    const [a, b] = [box(["8080:80"]), box()];
+    lab.tcp(a.netns, 80, "::");
+    expect(await lab.ask(HOST_V4, 8080, a.netns)).toStartWith("80 ");
+    expect(await lab.ask(HOST_V4, 8080, b.netns)).toStartWith("80 ");
+    expect(await lab.ask(HOST_V6, 8080, a.netns)).toStartWith("80 ");
+    expect(await lab.ask(HOST_V6, 8080, b.netns)).toStartWith("80 ");
+  });
+
+  test("hairpin where the kernel does not show bridged frames to the IP rules", async () => {
+    if (!filtersBridges()) return;
+    const key = "net.bridge.bridge-nf-call";
+    const set = (value: number) => lab.run(`sysctl -qw ${key}-iptables=${value} ${key}-ip6tables=${value}`);
+    set(0);
+    const [a, b] = [box(["8080:80"]), box()];
+    lab.tcp(a.netns, 80, "::");
+    for (const client of [a, b]) {
+      expect(await lab.ask(HOST_V4, 8080, client.netns)).toStartWith("80 ");
+      expect(await lab.ask(HOST_V6, 8080, client.netns)).toStartWith("80 ");
+    }
+    set(1);
+  });
+
+  test("containers go out under the host's address", async () => {
+    const a = box();
+    lab.tcp(lab.outside, 80, "0.0.0.0");
+    lab.tcp(lab.outside, 81, "::");
+    expect(await lab.ask(OUTSIDE_V4, 80, a.netns)).toBe(`80 ${HOST_V4}`);
+    expect(await lab.ask(OUTSIDE_V6, 81, a.netns)).toBe(`81 ${HOST_V6}`);
+  });
+
+  test("what is not published cannot be reached from outside, even with a route", async () => {
+    const a = box(["8080:80"]);
+    lab.tcp(a.netns, 80, "0.0.0.0");
+    lab.tcp(a.netns, 99, "0.0.0.0");
+    lab.run(`ip route add ${a.v4}/32 via ${HOST_V4}`, lab.outside);
+    expect(await lab.ask(a.v4, 99, lab.outside)).toBe("timeout");
+    expect(await lab.ask(HOST_V4, 8080, lab.outside)).toBe(`80 ${OUTSIDE_V4}`);
+    lab.run(`ip route del ${a.v4}/32`, lab.outside);
+  });
+
+  test("neither containers nor neighbours reach the host's loopback", async () => {
+    const a = box(["127.0.0.1:8081:80"]);
+    const table = driver.inspect("bridge").bridge;
+    lab.tcp(a.netns, 80, "0.0.0.0");
+    const secret = { open: (s: { end(text: string): void }) => s.end("host"), data: () => {} };
+    const host = Bun.listen({ hostname: "127.0.0.1", port: 9999, socket: secret });
+    // Clients that treat 127.0.0.1 as an address behind their gateway.
+    const aim = (netns: string, gateway: string) =>
+      lab.run(
+        `sysctl -qw net.ipv4.conf.all.route_localnet=1
+        ip addr del 127.0.0.1/8 dev lo
+        ip route add 127.0.0.1/32 via ${gateway} dev eth0`,
+        netns,
+      );
+    aim(a.netns, a.attachment.addresses[0]?.gateway as string);
+    aim(lab.outside, HOST_V4);
+    const tries = () =>
+      Promise.all([
+        lab.ask("127.0.0.1", 9999, a.netns),
+        lab.ask("127.0.0.1", 9999, lab.outside),
+        lab.ask("127.0.0.1", 8081, lab.outside),
+      ]);
+    expect(await tries()).toEqual(["timeout", "timeout", "timeout"]);
+    // The same without the rules that prevent it, so that this test proves something.
+    lab.run(`nft flush chain inet ${table} raw
+      nft flush chain inet ${table} prerouting
+      nft add rule inet ${table} prerouting fib daddr type local jump publish`);
+    expect(await tries()).toEqual(["host", "timeout", `80 ${OUTSIDE_V4}`]);
+    lab.run("ip route del 127.0.0.1/32; ip addr add 127.0.0.1/8 dev lo", lab.outside);
+    host.stop(true);
+    driver.reload(ctx);
+  });
+
+  test("a taken port is refused before anything is made, with the name of who has it", async () => {
+    const a = box(["8080:80", "7000-7010:70-80"]);
+    const name = `box-${a.id.slice(0, 6)}`;
+    const before = lab.leftovers();
+    for (const spec of [
+      "8080:81",
+      "127.0.0.1:8080:80",
+      "7005:1",
+      "6990-7000:90-100",
+      "[::]:8080:80",
+      "0.0.0.0:8080:1",
+    ]) {
+      const error = refusal([spec]);
+      expect(isKind(error, "in-use") && error.message).toContain(name);
+    }
+    const listener = Bun.listen({ hostname: "127.0.0.1", port: 8090, socket: { data: () => {} } });
+    const error = refusal(["8090:80"]);
+    expect(isKind(error, "in-use") && error.message).toContain("another program");
+    expect(isKind(refusal(["203.0.113.5:8091:80"]), "invalid-argument")).toBe(true);
+    expect(isKind(refusal(["[::1]:8092:80"]), "unimplemented")).toBe(true);
+    listener.stop(true);
+    expect(lab.leftovers().length).toBe(before.length);
+    // Another protocol or address is another port.
+    box(["8080:80/udp", `${HOST_V4}:8090:80`]);
+  });
+
+  function refusal(ports: string[], extra: Partial<AttachRequest> = {}): unknown {
+    const id = newId();
+    const netnsPath = driver.createNetns(id);
+    try {
+      const request = { containerId: id, containerName: "refused", netnsPath, network: "bridge" };
+      driver.attach(ctx, { ...request, ports: parsePorts(ports), ...extra });
+    } catch (error) {
+      return error;
+    } finally {
+      driver.removeNetns(id);
+    }
+    throw new Error("it was not refused");
+  }
+
+  test("free ports are found and told", async () => {
+    const a = box(["80", "127.0.0.1::81", "8400-8402:82"]);
+    const b = box(["8400-8402:82"]);
+    expect(a.attachment.ports.slice(0, 2).every((p) => p.hostPort >= 32768)).toBe(true);
+    expect(b.attachment.ports[0]?.hostPort).toBe((a.attachment.ports[2]?.hostPort ?? 0) + 1);
+    lab.tcp(a.netns, 80, "0.0.0.0");
+    expect(await lab.ask("127.0.0.1", a.attachment.ports[0]?.hostPort as number)).toStartWith("80 ");
+  });
+
+  test("static address, MAC, interface name and the names of the network", () => {
+    const subnet = driver.inspect("podman").subnets[0]?.subnet as string;
+    const ip = subnet.replace("0.0/16", "77.7");
+    const a = box([], { staticIp: ip, mac: "02:11:22:33:44:55", interfaceName: "net0", network: "default" });
+    expect(a.v4).toBe(ip);
+    expect(lab.run("ip -br link show net0", a.netns)).toContain("02:11:22:33:44:55");
+    expect(isKind(refusal([], { staticIp: ip }), "in-use")).toBe(true);
+    expect(isKind(refusal([], { staticIp: "192.0.2.1" }), "invalid-argument")).toBe(true);
+    expect(isKind(refusal([], { staticIp: subnet.replace("0.0/16", "0.1") }), "in-use")).toBe(true);
+    expect(isKind(refusal([], { mac: "01:00:00:00:00:00" }), "invalid-argument")).toBe(true);
+    expect(isKind(refusal([], { interfaceName: "../../x" }), "invalid-argument")).toBe(true);
+    expect(isKind(refusal([], { network: "nowhere" }), "not-found")).toBe(true);
+  });
+
+  test("a firewall flush is mended by the next attach and by reload", async () => {
+    const a = box(["8080:80"]);
+    lab.tcp(a.netns, 80, "0.0.0.0");
+    lab.run("nft flush ruleset");
+    expect(await lab.ask("127.0.0.1", 8080)).toBe("refused");
+    driver.reload(ctx);
+    expect(await lab.ask("127.0.0.1", 8080)).toStartWith("80 ");
+    lab.run("nft flush ruleset");
+    box(["8081:80"]);
+    expect(await lab.ask("127.0.0.1", 8080)).toStartWith("80 ");
+    // The bridge itself, as after somebody's `ip link del`.
+    lab.run(`ip link del ${driver.inspect("bridge").bridge}`);
+    driver.reload(ctx);
+    expect(await lab.ask("127.0.0.1", 8080)).toStartWith("80 ");
+  });
+
+  test("detach is idempotent, and a container can come back at once", async () => {
+    const a = box(["8080:80"]);
+    for (let i = 0; i < 5; i++) {
+      driver.detach(ctx, a.id);
+      driver.detach(ctx, a.id);
+      driver.removeNetns(a.id);
+      driver.removeNetns(a.id);
+      const netnsPath = driver.createNetns(a.id);
+      driver.attach(ctx, {
+        containerId: a.id,
+        containerName: "again",
+        netnsPath,
+        network: "bridge",
+        ports: parsePorts(["8080:80"]),
+      });
+      const server = lab.tcp(netnsPath, 80, "0.0.0.0");
+      expect(await lab.ask("127.0.0.1", 8080)).toStartWith("80 ");
+      server.stop();
+    }
+  });
+
+  test("a failure at any step leaves nothing", async () => {
+    const saved = process.env["BERTH_FAILPOINTS"];
+    expect(isKind(refusal(["8080:80"], { netnsPath: `${lab.dir}/nowhere` }), "not-found")).toBe(true);
+    expect(await lab.settled()).toEqual([]);
+    for (const step of ["rows", "veth", "configure", "publish"]) {
+      const script = `
+        import { createCtx } from "${import.meta.dir}/../core/ctx.ts";
+        import { createNetworkDriver } from "${import.meta.dir}/bridge.ts";
+        import { networkSchema } from "${import.meta.dir}/schema.ts";
+        import { parsePorts } from "${import.meta.dir}/ports.ts";
+        import { Db } from "${import.meta.dir}/../sys/db.ts";
+        import { linux } from "${import.meta.dir}/../sys/linux.ts";
+        const dir = "${lab.dir}";
+        const db = Db.open(dir + "/berth.db", 1, networkSchema);
+        const driver = createNetworkDriver({ db, sys: linux, netnsDir: dir + "/netns", root: dir });
+        const id = "f".repeat(64);
+        const netnsPath = driver.createNetns(id);
+        driver.attach(createCtx(), { containerId: id, containerName: "x", netnsPath, network: "bridge", ports: parsePorts(["8080:80"]) });`;
+      for (const action of ["error", "exit"]) {
+        const env = { ...process.env, BERTH_FAILPOINTS: `network.attach.${step}=${action}` };
+        const run = Bun.spawnSync([process.execPath, "-e", script], { env, stderr: "pipe" });
+        expect(run.success).toBe(false);
+        if (action === "error") expect(run.stderr.toString()).toContain("failpoint");
+        const id = "f".repeat(64);
+        expect(driver.leaseHolders()).toEqual(action === "exit" ? [id] : []);
+        driver.detach(ctx, id);
+        driver.removeNetns(id);
+        expect(await lab.settled()).toEqual([]);
+      }
+    }
+    expect(process.env["BERTH_FAILPOINTS"]).toBe(saved as string);
+  }, 30_000);
+
+  test("a network in use cannot be destroyed", () => {
+    box();
+    expect(() => driver.destroy(ctx, "bridge")).toThrow("is used by");
+  });
+
+  test("two stores on one host do not meet", async () => {
+    const a = box(["8080:80"]);
+    const root = `${lab.dir}/other`;
+    using db = Db.open(`${lab.dir}/other.db`, 1, networkSchema);
+    const other = createNetworkDriver({ db, sys: linux, netnsDir: `${lab.dir}/netns`, root });
+    const [mine, its] = [driver.inspect("bridge"), other.inspect("bridge")];
+    expect(its.bridge).not.toBe(mine.bridge);
+    expect(its.subnets[0]?.subnet).not.toBe(mine.subnets[0]?.subnet);
+    const netnsPath = other.createNetns("other");
+    other.attach(ctx, { containerId: newId(), containerName: "b", netnsPath, network: "bridge", ports: [] });
+    lab.tcp(a.netns, 80, "0.0.0.0");
+    expect(await lab.ask(HOST_V4, 8080, netnsPath)).toStartWith("80 ");
+    expect(await lab.ask(a.v4, 80, netnsPath)).toBe("timeout");
+    for (const id of other.leaseHolders()) other.detach(ctx, id);
+    other.removeNetns("other");
+    other.destroy(ctx, "bridge");
+    expect(await lab.ask("127.0.0.1", 8080)).toStartWith("80 ");
+  });
+});
