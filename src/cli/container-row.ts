@@ -158,12 +158,18 @@ export class ContainerRow {
   }
 
   #dockerJson(): object {
-    const { Command, CreatedAt, ID, Image, Labels, LocalVolumes, Mounts, Names } = this;
-    const { Networks, Ports, RunningFor, Size, State, Status } = this;
-    return {
-      ...{ Command, CreatedAt, ID, Image, Labels, LocalVolumes, Mounts, Names },
-      ...{ Networks, Ports, RunningFor, Size, State, Status },
-    };
+    const keys = [
+      "Command",
+      "CreatedAt",
+      "ID",
+      "Image",
+      "Labels",
+      "LocalVolumes",
+      "Mounts",
+      "Names",
+    ] as const;
+    const more = ["Networks", "Ports", "RunningFor", "Size", "State", "Status"] as const;
+    return Object.fromEntries([...keys, ...more].map((key) => [key, this[key]]));
   }
 
   #podmanJson(): object {

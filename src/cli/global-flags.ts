@@ -118,5 +118,10 @@ export function openOptions(values: GlobalValues): OpenOptions {
   }
   for (const flag of values["runtime-flag"]) argv.push("--runtime-flag", flag);
   if (values.debug) argv.push("--debug");
-  return { ...options, runtimeFlags: values["runtime-flag"], globalArgv: argv, programArgv: selfArgv() } as OpenOptions;
+  return {
+    ...options,
+    runtimeFlags: values["runtime-flag"],
+    globalArgv: argv,
+    programArgv: selfArgv(),
+  } as OpenOptions;
 }

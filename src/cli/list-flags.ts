@@ -5,6 +5,11 @@ export const filterFlag = {
   filter: { type: "list", short: "f", value: "KEY=VALUE", help: "Only what this is true for" },
 } as const satisfies FlagTable;
 
+/** Without the letter, where -f is --force. */
+export const plainFilterFlag = {
+  filter: { type: "list", value: "KEY=VALUE", help: "Only what this is true for" },
+} as const satisfies FlagTable;
+
 export const formatFlag = {
   format: { type: "string", value: "FORMAT", help: '"json", "table TEMPLATE" or a Go template' },
 } as const satisfies FlagTable;

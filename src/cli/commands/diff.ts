@@ -15,7 +15,7 @@ export const diffCommand = defineCommand({
     const engine = await invocation.engine();
     const { container } = await oneContainer(invocation, engine);
     const { diff } = await import("../../engine/diff.ts");
-    const changes = await diff(invocation.ctx, engine, { name: container });
+    const changes = diff(invocation.ctx, engine, { name: container });
     if (invocation.flags.format === undefined) {
       for (const { kind, path } of changes) invocation.out.line(`${kind} ${path}`);
       return;

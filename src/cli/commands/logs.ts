@@ -1,6 +1,6 @@
 import { parseTimestamp } from "../../core/time.ts";
 import { fail, isKind } from "../../core/error.ts";
-import type { LogLine } from "../../engine/logs.ts";
+import type { LogLine } from "../../runtime/log-line.ts";
 import type { Engine } from "../../engine/engine.ts";
 import { defineCommand, type Invocation } from "../command.ts";
 import { latestFlag } from "../select.ts";
