@@ -13,7 +13,7 @@ import { createCtx } from "../core/ctx.ts";
 import { digestOf } from "../image/digest.ts";
 import type { Digest } from "../image/image.ts";
 import { linux } from "../sys/linux.ts";
-import { type CheckOptions, checkStore, type Finding } from "./check.ts";
+import { check as checkStore, type CheckOptions, type Finding } from "./check.ts";
 import { destroy, imageOf, plantLayer, storeAt, streamOf, temporaryDir } from "./fixture.ts";
 import type { Store } from "./store.ts";
 import { storeUsage, treeBytes } from "./usage.ts";

@@ -24,22 +24,12 @@ import {
 import type { Store } from "./store.ts";
 import type { LayerRecord } from "./storage.ts";
 
-export type FindingKind =
-  | "database"
-  | "dead-lease"
-  | "leftover"
-  | "blob-missing"
-  | "blob-damaged"
-  | "blob-orphan"
-  | "layer-missing"
-  | "layer-damaged"
-  | "layer-orphan"
-  | "image-incomplete"
-  | "name-dangling"
-  | "container-orphan";
-
 export interface Finding {
-  kind: FindingKind;
+  /**
+   * "database", "dead-lease", "leftover", "blob-missing", "blob-damaged", "blob-orphan", "layer-missing", "layer-damaged",
+   * "layer-orphan", "image-incomplete", "name-dangling", "container-orphan".
+   */
+  kind: string;
   /** Digest, name, id or path. */
   object: string;
   detail: string;
@@ -52,8 +42,8 @@ export interface CheckOptions {
   quick: boolean;
   /** Ids of all containers with a record. */
   containers: () => Set<string>;
-  /** Ids of the containers that use an image: such an image is reported and kept. */
-  inUse: (id: Digest) => string[];
+  /** Ids of the containers that use an image: such an image and its layers are reported and kept. */
+  inUse?: (id: Digest) => string[];
 }
 
 interface Check {
@@ -64,24 +54,24 @@ interface Check {
 }
 
 /** Findings in the order found; empty means that all is well. */
-export async function checkStore(ctx: Ctx, store: Store, options: CheckOptions): Promise<Finding[]> {
-  const check: Check = { ctx, store, options, findings: [] };
+export async function check(ctx: Ctx, store: Store, options: CheckOptions): Promise<Finding[]> {
+  const work: Check = { ctx, store, options, findings: [] };
   const integrity = store.db.integrity();
-  if (integrity !== "ok") report(check, "database", store.paths.db, integrity);
-  checkLeftovers(check);
-  checkOrphans(check);
-  await checkBlobs(check);
-  await checkLayers(check);
-  checkImages(check);
-  checkNames(check);
-  checkContainers(check);
-  return check.findings;
+  if (integrity !== "ok") report(work, "database", store.paths.db, integrity);
+  checkLeftovers(work);
+  checkOrphans(work);
+  await checkBlobs(work);
+  await checkLayers(work);
+  checkImages(work);
+  checkNames(work);
+  checkContainers(work);
+  return work.findings;
 }
 
 /** Notes a finding and, where asked and possible, has it repaired. */
 function report(
   check: Check,
-  kind: FindingKind,
+  kind: string,
   object: string,
   detail: string | { detail: string; repair: () => void },
 ): void {
@@ -176,7 +166,7 @@ async function checkLayers(check: Check): Promise<void> {
 async function layerProblem(
   check: Check,
   layer: LayerRecord,
-): Promise<{ kind: FindingKind; detail: string } | undefined> {
+): Promise<{ kind: string; detail: string } | undefined> {
   const { store, options } = check;
   if (statSync(store.paths.diff(layer.chainId), { throwIfNoEntry: false })?.isDirectory() !== true) {
     return { kind: "layer-missing", detail: "its directory is gone" };
@@ -211,7 +201,7 @@ function users({ store, options }: Check, chainId: Digest): string[] {
   return store.db
     .all<ImageRow>(IMAGES)
     .filter((row) => chainOf(row)?.includes(chainId) === true)
-    .flatMap(({ id }) => options.inUse(id));
+    .flatMap(({ id }) => options.inUse?.(id) ?? []);
 }
 
 function dropLayer({ store }: Check, chainId: Digest): void {
@@ -239,7 +229,7 @@ function checkImages(check: Check): void {
   for (const row of store.db.all<ImageRow>(IMAGES)) {
     const problem = imageProblem(check, row);
     if (problem === undefined) continue;
-    const used = options.inUse(row.id);
+    const used = options.inUse?.(row.id) ?? [];
     const repair = (): void => dropImage(check, row.id);
     const kept = `${problem}; kept for container ${used.join(", ")}`;
     report(check, "image-incomplete", row.id, used.length === 0 ? { detail: problem, repair } : kept);

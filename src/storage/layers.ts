@@ -1,5 +1,5 @@
 /** Unpacked layers. Contract in storage.ts. */
-import { mkdirSync, renameSync } from "node:fs";
+import { chmodSync, mkdirSync, renameSync, statSync } from "node:fs";
 import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
 import { failpoint } from "../core/failpoint.ts";
@@ -171,6 +171,9 @@ async function requireParent(work: Work, parent: Digest | undefined): Promise<vo
   if (adopt(work, parent) === undefined) throw layerUnknown(parent);
 }
 
+/** Mode of a fresh root; still there after unpacking if the tar says nothing of its root. No image has it. */
+const NO_ROOT_ENTRY = 0o1700;
+
 /** A leased directory under `ingest/`, gone with the scope unless it became a layer. */
 class FreshLayer implements Disposable {
   readonly dir: string;
@@ -187,7 +190,8 @@ class FreshLayer implements Disposable {
     this.diff = `${this.dir}/diff`;
     try {
       mkdirSync(this.dir, 0o700);
-      mkdirSync(this.diff, 0o755);
+      mkdirSync(this.diff, 0o700);
+      chmodSync(this.diff, NO_ROOT_ENTRY);
     } catch (error) {
       this[Symbol.dispose]();
       throw ioError(error, "cannot make a layer");
@@ -268,10 +272,7 @@ interface Commit {
 function commit(made: Commit): LayerRecord {
   const { deps } = made.work;
   try {
-    if (made.parent !== undefined) {
-      const lowers = stackIds(deps.db, made.parent).map((id) => deps.paths.diff(id));
-      inheritMetadata(deps.sys, made.fresh.diff, lowers, made.contents.unpacked.implied);
-    }
+    inherit(deps, made);
     syncTree(deps, made.fresh.dir);
     failpoint("storage.layer.synced");
     // A leftover without a row, of a process that died at the next line.
@@ -286,6 +287,15 @@ function commit(made: Commit): LayerRecord {
   }
   failpoint("storage.layer.committed");
   return getLayer(deps, made.chainId) as LayerRecord;
+}
+
+function inherit(deps: LayerDeps, { fresh, parent, contents }: Commit): void {
+  const isRootImplied = (statSync(fresh.diff).mode & 0o7777) === NO_ROOT_ENTRY;
+  if (isRootImplied) chmodSync(fresh.diff, 0o755);
+  if (parent === undefined) return;
+  const { implied } = contents.unpacked;
+  const lowers = stackIds(deps.db, parent).map((id) => deps.paths.diff(id));
+  inheritMetadata(deps.sys, fresh.diff, lowers, isRootImplied ? ["", ...implied] : implied);
 }
 
 /** One syncfs instead of an fsync a file: thousands of files cost one journal commit. */
