@@ -15,13 +15,14 @@ export function openat(dir: Fd, name: Name, flags: number, mode = 0): Fd {
   return call("openat", name, dir, cstring(name), flags | k.O_CLOEXEC, mode);
 }
 
-const how = new BigUint64Array(3);
+/** struct open_how: flags, mode, resolve, each u64; none needs more than its low half. */
+const how = new Uint32Array(6);
 
 export function openat2(dir: Fd, path: Name, request: { flags: number; mode?: number; resolve: number }): Fd {
   const name = cstring(path);
-  how[0] = BigInt(request.flags | k.O_CLOEXEC);
-  how[1] = BigInt(request.mode ?? 0);
-  how[2] = BigInt(request.resolve);
+  how[0] = request.flags | k.O_CLOEXEC;
+  how[2] = request.mode ?? 0;
+  how[4] = request.resolve;
   for (let tries = 0; ; tries++) {
     const fd = tryCall("openat2", dir, name, how, how.byteLength);
     if (fd >= 0) return fd;
@@ -100,8 +101,10 @@ function parseEntries(buffer: Uint8Array, length: number, out: DirEntry[]): void
   }
 }
 
+let dirBuffer: Uint8Array | undefined;
+
 export function readdir(fd: Fd): DirEntry[] {
-  const buffer = new Uint8Array(DIR_BUFFER);
+  const buffer = (dirBuffer ??= new Uint8Array(DIR_BUFFER));
   const entries: DirEntry[] = [];
   for (;;) {
     const length = call("getdents64", `fd ${fd}`, fd, buffer, DIR_BUFFER);

@@ -10,7 +10,7 @@
  */
 import { dlopen, FFIType, type Pointer, ptr, read } from "bun:ffi";
 import { SysError } from "./errno.ts";
-import { syscallNumbers, type SyscallName } from "./syscall-numbers.ts";
+import { syscallNumber, type SyscallName } from "./syscall-numbers.ts";
 
 export type Arg = number | ArrayBufferView;
 
@@ -26,7 +26,7 @@ const EINVAL = 22;
 let libc: Libc | undefined;
 
 /** The buffers of the last calls, so that the collector cannot take one between its address and the call. */
-const held: (ArrayBufferView | undefined)[] = Array.from({ length: 8 }, () => undefined);
+const held: (ArrayBufferView | undefined)[] = [];
 let slot = 0;
 
 function load(): Libc {
@@ -60,7 +60,7 @@ export function tryCall(
   f: Arg = 0,
 ): number {
   libc ??= load();
-  const result = libc.syscall(syscallNumbers[name], raw(a), raw(b), raw(c), raw(d), raw(e), raw(f));
+  const result = libc.syscall(syscallNumber(name), raw(a), raw(b), raw(c), raw(d), raw(e), raw(f));
   return result === -1 ? -read.i32(libc.errno, 0) : result;
 }
 

@@ -1,6 +1,6 @@
 /** Namespaces: the NamespaceCalls of `sys.ts`. All of it touches the calling thread only. */
 import * as k from "./const.ts";
-import { fail } from "../core/error.ts";
+import { EngineError, fail } from "../core/error.ts";
 import { hasCode } from "./errno.ts";
 import { close, open, unlink } from "./files.ts";
 import { call } from "./libc.ts";
@@ -68,8 +68,17 @@ export function createNetns(path: string): void {
       mount(OWN_NETNS, path, "", k.MS_BIND);
     });
   } catch (error) {
-    removeNetns(path);
+    undoNetns(path, error);
     throw error;
+  }
+}
+
+/** A failed undo is attached to the first error, never thrown in its place. */
+function undoNetns(path: string, first: unknown): void {
+  try {
+    removeNetns(path);
+  } catch (error) {
+    if (first instanceof EngineError) first.undoErrors.push(error);
   }
 }
 

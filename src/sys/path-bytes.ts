@@ -43,3 +43,8 @@ export function joined(parts: Uint8Array[]): Uint8Array {
   }
   return out;
 }
+
+/** 16 hexadecimal digits, for a name that nobody else has. (Loading node:crypto would cost 2 ms.) */
+export function randomName(): string {
+  return Buffer.from(crypto.getRandomValues(new Uint8Array(8))).toString("hex");
+}

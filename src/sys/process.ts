@@ -1,7 +1,7 @@
 /** Processes: signals by pidfd, start times, poll, limits. Part of the ProcessCalls of `sys.ts`. */
-import { readFileSync } from "node:fs";
-import { EINTR } from "./const.ts";
+import { EINTR, O_RDONLY } from "./const.ts";
 import { hasCode, SysError } from "./errno.ts";
+import { close, open, read } from "./files.ts";
 import { call, tryCall } from "./libc.ts";
 import type { Exited, Fd, Limit, PollEntry } from "./sys.ts";
 
@@ -20,16 +20,27 @@ export function kill(pid: number, signal: number): void {
   call("kill", `process ${pid}`, pid, signal);
 }
 
-export function startTime(pid: number): number | undefined {
+/** One read of a short file of /proc (one read gives all of it there). Undefined if the process is gone. */
+function procText(path: string): string | undefined {
   try {
-    const text = readFileSync(`/proc/${pid}/stat`, "latin1");
-    // The second field is a name in parentheses, which may hold spaces and parentheses itself.
-    const field = text.slice(text.lastIndexOf(")") + 2).split(" ")[19];
-    return field === undefined ? undefined : Number(field);
+    const fd = open(path, O_RDONLY);
+    try {
+      const into = new Uint8Array(1024);
+      return Buffer.from(into.buffer, 0, read(fd, into)).toString("latin1");
+    } finally {
+      close(fd);
+    }
   } catch (error) {
     if (hasCode(error, "ENOENT", "ESRCH")) return undefined;
     throw error;
   }
+}
+
+export function startTime(pid: number): number | undefined {
+  const text = procText(`/proc/${pid}/stat`);
+  // The second field is a name in parentheses, which may hold spaces and parentheses itself.
+  const field = text?.slice(text.lastIndexOf(")") + 2).split(" ")[19];
+  return field === undefined ? undefined : Number(field);
 }
 
 export function poll(entries: PollEntry[], timeoutMs: number): number[] {

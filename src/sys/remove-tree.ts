@@ -2,10 +2,10 @@
  * Removing a tree that may be hostile: no link is followed, no mount is entered, and neither the
  * depth nor the width of the tree costs more than a bounded number of descriptors and stack frames.
  */
-import { randomBytes } from "node:crypto";
 import { fail } from "../core/error.ts";
 import * as k from "./const.ts";
 import { hasCode } from "./errno.ts";
+import { randomName } from "./path-bytes.ts";
 import type { Fd, Name, Sys } from "./sys.ts";
 
 /** Directories below this depth are moved up to the top of the tree before they are emptied. */
@@ -14,7 +14,7 @@ const MAX_DEPTH = 48;
 class Removal {
   readonly #sys: Sys;
   readonly #top: Fd;
-  readonly #mark = randomBytes(6).toString("hex");
+  readonly #mark = randomName();
   readonly #moved: string[] = [];
   #count = 0;
 

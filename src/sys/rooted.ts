@@ -7,11 +7,10 @@
  *
  * Errors: SysError with the path as given (ENOENT, ENOTDIR, ELOOP for a magic link or too many links, …).
  */
-import { randomBytes } from "node:crypto";
 import { fail } from "../core/error.ts";
 import * as k from "./const.ts";
 import { hasCode } from "./errno.ts";
-import { components, isAbsolute, isDotDot, joined, toBytes } from "./path-bytes.ts";
+import { components, isAbsolute, isDotDot, joined, randomName, toBytes } from "./path-bytes.ts";
 import { removeTree } from "./remove-tree.ts";
 import type { Fd, Name, Stat, Sys } from "./sys.ts";
 
@@ -162,7 +161,7 @@ export class Rooted {
     options: { mode?: number; uid?: number; gid?: number; parents?: boolean } = {},
   ): void {
     const { dir, name } = this.parent(path, { create: options.parents === true });
-    const aside = `.berth-${randomBytes(8).toString("hex")}`;
+    const aside = `.berth-${randomName()}`;
     using undo = new DisposableStack();
     undo.defer(() => this.#sys.close(dir));
     const fd = this.#sys.openat(dir, aside, k.O_WRONLY | k.O_CREAT | k.O_EXCL | k.O_NOFOLLOW, 0o600);

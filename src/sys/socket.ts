@@ -1,5 +1,4 @@
 /** Unix and netlink sockets: the SocketCalls of `sys.ts`. */
-import { basename, dirname } from "node:path";
 import * as k from "./const.ts";
 import { SysError } from "./errno.ts";
 import { close, open } from "./files.ts";
@@ -14,6 +13,7 @@ const SCM_RIGHTS = 1;
 const MSG_NOSIGNAL = 0x4000;
 const MSG_CMSG_CLOEXEC = 0x40000000;
 const MSG_CTRUNC = 0x8;
+const EMSGSIZE = 90;
 const HOW = { read: 0, write: 1, both: 2 } as const;
 
 /** Bytes of sun_path, without the NUL. */
@@ -37,9 +37,10 @@ function unixAddress(path: string): Uint8Array {
 /** Runs `body` with an address for `path`: sun_path is short, so a long one goes through its directory's descriptor. */
 function withAddress(path: string, body: (address: Uint8Array) => void): void {
   if (Buffer.byteLength(path) <= PATH_LIMIT) return body(unixAddress(path));
-  const dir = open(dirname(path), k.O_PATH | k.O_DIRECTORY);
+  const slash = path.lastIndexOf("/");
+  const dir = open(path.slice(0, slash) || "/", k.O_PATH | k.O_DIRECTORY);
   try {
-    const short = `/proc/self/fd/${dir}/${basename(path)}`;
+    const short = `/proc/self/fd/${dir}${path.slice(slash)}`;
     if (Buffer.byteLength(short) > PATH_LIMIT) throw new SysError("socket", path, k.ENAMETOOLONG);
     body(unixAddress(short));
   } finally {
@@ -175,7 +176,9 @@ export function sendFds(fd: Fd, data: Uint8Array, fds: Fd[]): void {
   control.setInt32(12, SCM_RIGHTS, true);
   fds.forEach((passed, index) => control.setInt32(CONTROL_HEADER + index * 4, passed, true));
   const message = new Message(data, new Uint8Array(control.buffer));
-  call("sendmsg", `fd ${fd}`, fd, message.header, MSG_NOSIGNAL);
+  const sent = call("sendmsg", `fd ${fd}`, fd, message.header, MSG_NOSIGNAL);
+  // Reading the message here also keeps alive what its header only points to.
+  if (sent < message.data.byteLength) throw new SysError("sendmsg", `fd ${fd}`, EMSGSIZE);
 }
 
 export function setNonBlocking(fd: Fd): void {

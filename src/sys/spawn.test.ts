@@ -140,12 +140,19 @@ test("which looks into the system directories too, whatever PATH says", () => {
   using tmp = tempDir("sys-which");
   writeFileSync(`${tmp.path}/mine`, "#!/bin/sh\n", { mode: 0o755 });
   const path = process.env["PATH"];
+  const cwd = process.cwd();
   process.env["PATH"] = tmp.path;
   try {
     expect(which("mine")).toBe(`${tmp.path}/mine`);
     expect(which("ldconfig")).toMatch(/sbin\/ldconfig$/);
     expect(which("absent-program")).toBeUndefined();
+    process.chdir(tmp.path);
+    for (const unsafe of ["", ".", ":/bin", "bin/..:"]) {
+      process.env["PATH"] = unsafe;
+      expect([unsafe, which("mine")]).toEqual([unsafe, undefined]);
+    }
   } finally {
     process.env["PATH"] = path;
+    process.chdir(cwd);
   }
 });

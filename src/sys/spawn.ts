@@ -88,9 +88,13 @@ const PACKAGE: Record<string, string> = {
   "mkfs.erofs": "erofs-utils",
 };
 
-/** Path of a program in PATH or the system directories; a name with a slash is itself. Undefined if there is none. */
+/**
+ * Path of a program in PATH or the system directories; a name with a slash is itself. Undefined if there is
+ * none. Empty and relative entries of PATH do not count: they would run what lies in the current directory.
+ */
 export function which(name: string): string | undefined {
-  const path = `${process.env["PATH"] ?? ""}:${SYSTEM_DIRECTORIES}`;
+  const own = (process.env["PATH"] ?? "").split(":").filter((entry) => entry.startsWith("/"));
+  const path = [...own, SYSTEM_DIRECTORIES].join(":");
   return Bun.which(name, { PATH: path }) ?? undefined;
 }
 

@@ -29,9 +29,12 @@ test("raw mode hands on every byte and echoes nothing; putting back is idempoten
   expect(readNow(program)).toBe("\x03\rq");
   linux.write(program, Buffer.from("a\nb"));
   expect(readNow(emulator)).toBe("a\nb");
+  // In either order, and more than once: it is cooked only after the last of them.
+  restore();
+  restore();
+  linux.write(emulator, Buffer.from("\r"));
+  expect(readNow(program)).toBe("\r");
   restoreAgain();
-  restore();
-  restore();
   linux.write(emulator, Buffer.from("hi\r"));
   expect(readNow(program)).toBe("hi\n");
   expect(readNow(emulator)).toBe("hi\r\n");

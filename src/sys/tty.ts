@@ -52,14 +52,23 @@ function makeRaw(state: Uint8Array): Uint8Array {
   return rawState;
 }
 
+/** Terminals in raw mode: what they were before, and by how many they are used. */
+const raw = new Map<Fd, { before: Uint8Array; users: number }>();
+
 export function rawMode(fd: Fd): () => void {
-  const before = new Uint8Array(TERMIOS);
-  call("ioctl", `terminal ${fd}`, fd, TCGETS, before);
-  call("ioctl", `terminal ${fd}`, fd, TCSETS, makeRaw(before));
+  const current = new Uint8Array(TERMIOS);
+  call("ioctl", `terminal ${fd}`, fd, TCGETS, current);
+  const entry = raw.get(fd) ?? { before: current, users: 0 };
+  call("ioctl", `terminal ${fd}`, fd, TCSETS, makeRaw(entry.before));
+  entry.users++;
+  raw.set(fd, entry);
   let done = false;
   return () => {
-    // The terminal may be gone by then (a closed window); nobody is left to tell.
-    if (!done) tryCall("ioctl", fd, TCSETS, before);
+    if (done) return;
     done = true;
+    if (--entry.users > 0) return;
+    raw.delete(fd);
+    // The terminal may be gone by then (a closed window); nobody is left to tell.
+    tryCall("ioctl", fd, TCSETS, entry.before);
   };
 }
