@@ -2,7 +2,7 @@
  * A private store for one test file: its own root, run directory, bridge and nftables table, driven
  * through the built binary. `check` compares the census with the one taken at the last `mark`.
  */
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync, cpSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { type Census, difference, takeCensus } from "./census.ts";
@@ -137,5 +137,5 @@ export function busyboxTar(dir: string): Uint8Array {
     ".",
   ]);
   if (tar.code !== 0) throw new Error(tar.stderr);
-  return new Uint8Array(require("node:fs").readFileSync(join(dir, "busybox.tar")));
+  return new Uint8Array(readFileSync(join(dir, "busybox.tar")));
 }
