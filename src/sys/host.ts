@@ -159,7 +159,7 @@ export function children(pid: number): number[] {
 }
 
 /** RLIMIT_* numbers by the names of the OCI runtime spec without their prefix, in lower case. */
-export const RLIMITS = {
+const RLIMITS = {
   cpu: 0,
   fsize: 1,
   data: 2,

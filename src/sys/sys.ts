@@ -106,7 +106,7 @@ export interface FileCalls {
   dup(fd: Fd): Fd;
   /** Bytes read; 0 at the end. At `position` without moving the offset, if given. */
   read(fd: Fd, into: Uint8Array, position?: number): number;
-  /** Writes everything, however many calls it takes; at `position` without moving the offset, if given. */
+  /** Writes everything, however many calls it takes (not for non-blocking descriptors); at `position` without moving the offset, if given. */
   write(fd: Fd, bytes: Uint8Array, position?: number): void;
   /** Copies up to `length` bytes in the kernel from both current offsets; returns how many, 0 at the end. */
   copyRange(from: Fd, to: Fd, length: number): number;
@@ -200,7 +200,7 @@ export interface ProcessCalls {
 }
 
 export interface LockCalls {
-  /** Returns false when `wait` is false and somebody else holds it. A wait blocks the thread. */
+  /** Returns false when `wait` is false and somebody else holds it. A wait blocks the thread: handlers of signals run after it. */
   flock(fd: Fd, mode: "shared" | "exclusive" | "unlock", wait: boolean): boolean;
 }
 
