@@ -14,7 +14,7 @@ import type { Descriptor, Digest, ImageConfig, Manifest } from "../image/image.t
 import { isImageConfigType, isLayerType } from "../image/media-types.ts";
 import { shortId } from "../core/id.ts";
 import { runOrdered } from "../storage/ordered.ts";
-import type { ImageRecord, Lease } from "../storage/storage.ts";
+import type { Lease, PutImageRequest } from "../storage/storage.ts";
 import type { Engine } from "./engine.ts";
 
 export interface ImageSource {
@@ -25,8 +25,6 @@ export interface ImageSource {
   what: string;
   /** Bytes of the config or of a layer; called at most once for each, layers only if the store lacks them. */
   blob(ctx: Ctx, descriptor: Descriptor): AsyncIterable<Uint8Array>;
-  /** False for layers whose bytes are not kept: they lie in the store uncompressed anyway. */
-  keepsBlobs?: boolean;
 }
 
 export interface ImageNames {
@@ -37,13 +35,16 @@ export interface ImageNames {
 /** Layers on their way at the same time. */
 const CONCURRENCY = 6;
 
-/** Stores config and layers, then makes the image visible. Errors: invalid-argument, data-loss, unimplemented (artifacts), and those of the source. */
-export async function storeImage(
+/**
+ * Stores the layers and returns what `images.put` needs to make the image visible. Errors: invalid-argument,
+ * data-loss, unimplemented (artifacts), and those of the source.
+ */
+export async function storeLayers(
   ctx: Ctx,
   engine: Engine,
   source: ImageSource,
   target: ImageNames & { lease: Lease; checkConfig?: (config: ImageConfig) => void },
-): Promise<ImageRecord> {
+): Promise<PutImageRequest> {
   const { manifest } = source;
   checkIsImage(source);
   const configBytes = await readConfig(ctx, source);
@@ -58,13 +59,13 @@ export async function storeImage(
   }
   target.checkConfig?.(config);
   await applyLayers(ctx, engine, { source, diffIds, lease: target.lease });
-  return engine.images.put({
+  return {
     manifestBytes: source.manifestBytes,
     manifestDigest: source.manifestDigest,
     configBytes,
     names: target.names,
     repoDigests: target.repoDigests,
-  });
+  };
 }
 
 function checkIsImage({ manifest, what }: ImageSource): void {
@@ -135,7 +136,7 @@ async function applyLayers(
       ...(parent === undefined ? {} : { parent }),
       diffId: diffIds[i] as Digest,
       source: source.blob(inner, layer),
-      ...(source.keepsBlobs === false ? {} : { blob: layer }),
+      blob: layer,
       onBytes: (current) =>
         ctx.progress({
           id,

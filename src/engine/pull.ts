@@ -15,7 +15,7 @@ import { formatReference, parseReference, repositoryName, withDefaultTag } from 
 import type { FetchedManifest, RegistryClient, RegistryOptions } from "../registry/registry.ts";
 import type { ImageRecord } from "../storage/storage.ts";
 import type { Engine } from "./engine.ts";
-import { storeImage } from "./image-source.ts";
+import { storeLayers } from "./image-source.ts";
 
 export interface PullRequest {
   reference: string;
@@ -121,17 +121,14 @@ async function pullOne(ctx: Ctx, engine: Engine, target: Target): Promise<ImageR
   const what = formatReference(reference);
   const chosen = await chooseManifest(ctx, client, { top, wanted, what });
   using lease = engine.leases.take("pull");
-  const record = await storeImage(
-    ctx,
-    engine,
-    { ...chosen, what, blob: (c, d) => client.blob(c, d) },
-    {
-      names: reference.digest === undefined ? [what] : [],
-      repoDigests: repoDigests(reference, top.descriptor.digest, chosen.manifestDigest),
-      lease,
-      checkConfig: (config) => checkPlatform(ctx, { config, wanted, what }),
-    },
-  );
+  const source = { ...chosen, what, blob: (c: Ctx, d: Descriptor) => client.blob(c, d) };
+  const complete = await storeLayers(ctx, engine, source, {
+    names: reference.digest === undefined ? [what] : [],
+    repoDigests: repoDigests(reference, top.descriptor.digest, chosen.manifestDigest),
+    lease,
+    checkConfig: (config) => checkPlatform(ctx, { config, wanted, what }),
+  });
+  const record = engine.images.put(complete);
   engine.events.add({ type: "image", action: "pull", id: record.id, name: what, attributes: {} });
   return record;
 }

@@ -1,0 +1,201 @@
+/** Which images an archive or directory has, in each of the formats: Docker's manifest.json, the OCI layout, skopeo's `dir:`. */
+import { detectCompression } from "../archive/compress.ts";
+import type { Compression } from "../archive/archive.ts";
+import type { Ctx } from "../core/ctx.ts";
+import { fail } from "../core/error.ts";
+import { digestOf, excerpt } from "../image/digest.ts";
+import { optionalList, optionalString, optionalStrings, asObject, invalid } from "../image/document.ts";
+import type { Descriptor, Index, Manifest } from "../image/image.ts";
+import { isIndex, MAX_MANIFEST_BYTES, parseManifest } from "../image/manifest.ts";
+import {
+  DOCKER_CONFIG,
+  DOCKER_LAYER,
+  DOCKER_LAYER_GZIP,
+  DOCKER_MANIFEST,
+  isIndexType,
+} from "../image/media-types.ts";
+import { selectPlatform } from "../image/platform.ts";
+import { formatReference, parseReference, withDefaultTag } from "../image/reference.ts";
+import { type ImageSource, readVerified } from "./image-source.ts";
+import type { ImageLayout, StoredFile } from "./load-layout.ts";
+
+export interface FoundImage {
+  source: ImageSource;
+  names: string[];
+}
+
+const MAX_NESTING = 4;
+
+/** Errors: invalid-argument (no image, malformed), not-found (incomplete), data-loss. */
+export async function findImages(ctx: Ctx, layout: ImageLayout): Promise<FoundImage[]> {
+  const index = layout.document("index.json");
+  const manifest = layout.document("manifest.json");
+  const docker = manifest === undefined ? undefined : parseJson("manifest.json", manifest);
+  if (index !== undefined) return await ociImages(ctx, layout, { index, docker });
+  if (Array.isArray(docker)) return await dockerImages(ctx, layout, docker);
+  if (manifest !== undefined) return [{ source: sourceOf(layout, manifest), names: [] }];
+  throw fail(
+    "invalid-argument",
+    "this is no archive of images: it has neither manifest.json nor index.json",
+    {
+      reason: "not-an-archive",
+      hint: 'a root file system is imported with "berth import"',
+    },
+  );
+}
+
+function parseJson(what: string, bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch (error) {
+    throw invalid(what, `not JSON in UTF-8 (${(error as Error).message})`, error);
+  }
+}
+
+function sourceOf(layout: ImageLayout, bytes: Uint8Array, mediaType?: string): ImageSource {
+  const manifest = parseManifest(bytes, mediaType);
+  if (isIndex(manifest)) throw invalid("manifest", "it is an index");
+  const manifestDigest = digestOf(bytes);
+  const blob = (ctx: Ctx, descriptor: Descriptor) => layout.blob(ctx, descriptor);
+  return { manifest, manifestBytes: bytes, manifestDigest, what: manifestDigest, blob };
+}
+
+// --- OCI layout (image-spec image-layout.md)
+
+async function ociImages(
+  ctx: Ctx,
+  layout: ImageLayout,
+  { index, docker }: { index: Uint8Array; docker: unknown },
+): Promise<FoundImage[]> {
+  const top = parseManifest(index);
+  if (!isIndex(top)) throw invalid("index.json", "it is not an image index");
+  const found = new Map<string, FoundImage>();
+  for (const group of groups(top)) {
+    const source = await resolveEntry(ctx, layout, { ...top, manifests: group });
+    const known = found.get(source.manifestDigest) ?? {
+      source,
+      names: dockerNames(layout, docker, source.manifest),
+    };
+    known.names = [...new Set([...known.names, ...nameOf(group[0] as Descriptor)])];
+    found.set(source.manifestDigest, known);
+  }
+  if (found.size === 0) throw invalid("index.json", "it lists no image");
+  return [...found.values()];
+}
+
+/** Entries of one name belong together: they are platforms of one image. So do entries without a name that have platforms. */
+function groups(index: Index): Descriptor[][] {
+  const byName = new Map<string, Descriptor[]>();
+  const images = index.manifests.filter(
+    (entry) => entry.annotations?.["vnd.docker.reference.type"] === undefined,
+  );
+  for (const entry of images) {
+    const name = annotatedName(entry) ?? (entry.platform === undefined ? entry.digest : "");
+    byName.set(name, [...(byName.get(name) ?? []), entry]);
+  }
+  return [...byName.values()];
+}
+
+function annotatedName({ annotations }: Descriptor): string | undefined {
+  return annotations?.["io.containerd.image.name"] ?? annotations?.["org.opencontainers.image.ref.name"];
+}
+
+/** A bare tag names no image; what is no reference at all is passed over, because the annotation may hold anything. */
+function nameOf(entry: Descriptor): string[] {
+  const name = annotatedName(entry);
+  if (name === undefined || !/[/:]/.test(name)) return [];
+  try {
+    const reference = withDefaultTag(parseReference(name));
+    return reference.digest === undefined ? [formatReference(reference)] : [];
+  } catch {
+    return [];
+  }
+}
+
+async function resolveEntry(ctx: Ctx, layout: ImageLayout, index: Index): Promise<ImageSource> {
+  let at = index;
+  for (let depth = 0; depth <= MAX_NESTING; depth++) {
+    const entry = at.manifests.length === 1 ? (at.manifests[0] as Descriptor) : selectPlatform(at);
+    const bytes = await readVerified(layout.blob(ctx, entry), entry, MAX_MANIFEST_BYTES);
+    if (!isIndexType(entry.mediaType))
+      return { ...sourceOf(layout, bytes, entry.mediaType), manifestDigest: entry.digest };
+    at = parseManifest(bytes, entry.mediaType) as Index;
+  }
+  throw invalid("index.json", `indexes are nested deeper than ${MAX_NESTING} levels`);
+}
+
+// --- Docker's manifest.json
+
+interface DockerEntry {
+  config: string;
+  layers: string[];
+  repoTags: string[];
+}
+
+function dockerEntry(value: unknown): DockerEntry {
+  const what = "manifest.json";
+  const fields = asObject(what, "entry", value);
+  const config = optionalString(what, "Config", fields["Config"]);
+  if (config === undefined) throw invalid(what, "an entry has no Config");
+  return {
+    config,
+    layers: optionalStrings(what, "Layers", fields["Layers"]) ?? [],
+    repoTags: optionalStrings(what, "RepoTags", fields["RepoTags"]) ?? [],
+  };
+}
+
+async function dockerImages(ctx: Ctx, layout: ImageLayout, entries: unknown[]): Promise<FoundImage[]> {
+  const found: FoundImage[] = [];
+  for (const entry of entries.map(dockerEntry)) {
+    const layers: Descriptor[] = [];
+    for (const name of entry.layers) layers.push(await layerDescriptor(ctx, layout, memberOf(layout, name)));
+    const config = { mediaType: DOCKER_CONFIG, ...memberOf(layout, entry.config) };
+    const manifest = { schemaVersion: 2, mediaType: DOCKER_MANIFEST, config, layers };
+    const bytes = new TextEncoder().encode(JSON.stringify(manifest));
+    found.push({
+      source: { ...sourceOf(layout, bytes), what: entry.config },
+      names: entry.repoTags.map(repoTag),
+    });
+  }
+  if (found.length === 0) throw invalid("manifest.json", "it lists no image");
+  return found;
+}
+
+function memberOf(layout: ImageLayout, name: string): StoredFile {
+  const file = layout.file(name);
+  if (file !== undefined) return { digest: file.digest, size: file.size };
+  throw fail("not-found", `the archive lacks "${excerpt(name)}", which its manifest.json names`, {
+    reason: "archive-incomplete",
+  });
+}
+
+function repoTag(text: string): string {
+  return formatReference(withDefaultTag(parseReference(text)));
+}
+
+/** Docker's archives say nothing about compression: the bytes do. */
+async function layerDescriptor(ctx: Ctx, layout: ImageLayout, file: StoredFile): Promise<Descriptor> {
+  const descriptor = { mediaType: DOCKER_LAYER, ...file };
+  for await (const chunk of layout.blob(ctx, descriptor)) {
+    return { ...descriptor, mediaType: layerType(detectCompression(chunk)) };
+  }
+  return descriptor;
+}
+
+function layerType(compression: Compression): string {
+  if (compression === "none") return DOCKER_LAYER;
+  if (compression === "gzip") return DOCKER_LAYER_GZIP;
+  if (compression === "zstd") return `${DOCKER_LAYER}.zstd`;
+  throw fail("unimplemented", `a layer in the archive is compressed with ${compression}`, {
+    reason: "compression",
+  });
+}
+
+/** What manifest.json calls the image of this config; archives of docker 25 have both documents. */
+function dockerNames(layout: ImageLayout, docker: unknown, manifest: Manifest): string[] {
+  const entries = optionalList("manifest.json", "document", docker) ?? [];
+  return entries
+    .map(dockerEntry)
+    .filter((entry) => layout.file(entry.config)?.digest === manifest.config.digest)
+    .flatMap((entry) => entry.repoTags.map(repoTag));
+}
