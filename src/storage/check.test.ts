@@ -166,7 +166,9 @@ test("a damaged config row is told", async () => {
 test("usage agrees with du", () => {
   store.rootfs.create({ id: "c1", chainId: layer });
   writeFileSync(`${store.rootfs.mount({ id: "c1", chainId: layer })}/big`, Buffer.alloc(123_456));
-  linux.syncfs(linux.open(base, 0));
+  const fd = linux.open(base, 0);
+  linux.syncfs(fd);
+  linux.close(fd);
   const du = (path: string): number =>
     Number(Bun.spawnSync(["du", "-sx", "-B1", path]).stdout.toString().split("\t")[0]);
   for (const path of [store.paths.layers, store.paths.blobs, store.paths.container("c1")]) {
