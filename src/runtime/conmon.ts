@@ -90,11 +90,20 @@ function monitorEnvironment(channels: Record<string, string>): Record<string, st
   return { ...env, ...channels };
 }
 
+/** conmon adds "/conmon-term.XXXXXX" and the whole must fit into a socket's name. */
+const LONGEST_TMPDIR = 107 - 19;
+
+function temporaryDirectory(path: string | undefined): Record<string, string> {
+  return path === undefined || Buffer.byteLength(path) > LONGEST_TMPDIR ? {} : { TMPDIR: path };
+}
+
 export interface SpawnRequest {
   conmon: string;
   argv: string[];
   /** Working directory; conmon leaves an "oom" file there. */
   bundle: string;
+  /** Where the terminal's socket is made for a moment; default is /tmp. */
+  socketDir: string | undefined;
   session: boolean;
   /** Give the monitor our stdin, stdout and stderr (log driver "passthrough"). */
   passthrough?: boolean;
@@ -127,6 +136,7 @@ export async function spawnMonitor(ctx: Ctx, request: SpawnRequest): Promise<Sta
       ...(pipe === undefined || attach === undefined ? [] : [pipe.read, attach.peer]),
     ],
     env: monitorEnvironment({
+      ...temporaryDirectory(request.socketDir),
       _OCI_SYNCPIPE: "3",
       ...(request.session && { _OCI_STARTPIPE: "4", _OCI_ATTACHPIPE: "5" }),
     }),

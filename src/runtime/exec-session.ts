@@ -14,6 +14,7 @@ import type { ExecRequest, ExecSession } from "./runtime.ts";
 
 export interface SessionRequest {
   conmon: string;
+  socketDir: string | undefined;
   runtime: MonitoredRuntime;
   request: ExecRequest;
   processFile: string;
@@ -24,13 +25,14 @@ export interface SessionRequest {
 }
 
 export async function startSession(ctx: Ctx, session: SessionRequest): Promise<ExecSession> {
-  const { request, runtime, processFile, conmon } = session;
+  const { request, runtime, processFile, conmon, socketDir } = session;
   using monitorStack = new DisposableStack();
   const monitor = monitorStack.use(
     await spawnMonitor(ctx, {
       conmon,
       argv: sessionArgv(runtime, request, processFile),
       bundle: request.bundle,
+      socketDir,
       session: true,
     }),
   );

@@ -6,12 +6,11 @@
  * perl does it in one process (0.6 ms over crun alone) and is part of every Debian; unshare, sh and umount
  * are three more (1.4 ms). Both read a file instead of executing it, because /run is often mounted noexec.
  */
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { fail } from "../core/error.ts";
 import { cgroupMode, readText } from "../sys/cgroup.ts";
 import { CLONE_NEWNS, MNT_DETACH, MS_REC, MS_SLAVE } from "../sys/const.ts";
 import { which } from "../sys/spawn.ts";
-import { syscallNumbers } from "../sys/syscall-numbers.ts";
+import { keepScript } from "./script.ts";
 
 /** Where the v2 hierarchy is in the way, or undefined on hosts that are not hybrid in this sense. */
 export function unifiedInTheWay(): string | undefined {
@@ -22,7 +21,7 @@ export function unifiedInTheWay(): string | undefined {
 }
 
 function perlScript(unified: string): string {
-  const { unshare, mount, umount2 } = syscallNumbers;
+  const [unshare, mount, umount2] = process.arch === "arm64" ? [97, 40, 39] : [272, 165, 166];
   // Slave, so that a later unmount on the host reaches this namespace and does not leave the root file system busy.
   return `use strict;
 my ($none, $top, $unified) = ("none", "/", ${perlQuoted(unified)});
@@ -39,18 +38,6 @@ function perlQuoted(text: string): string {
 
 function shellScript(unified: string): string {
   return `umount '${unified.replaceAll("'", "'\\''")}' && exec "$@"\n`;
-}
-
-function keepScript(path: string, content: string): string {
-  try {
-    if (readFileSync(path, "utf8") === content) return path;
-  } catch {
-    mkdirSync(path.slice(0, path.lastIndexOf("/")), { recursive: true, mode: 0o700 });
-  }
-  const aside = `${path}.${process.pid}`;
-  writeFileSync(aside, content, { mode: 0o600 });
-  renameSync(aside, path);
-  return path;
 }
 
 /**

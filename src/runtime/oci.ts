@@ -18,7 +18,7 @@ import {
 import { startSession } from "./exec-session.ts";
 import { hybridArgv } from "./hybrid.ts";
 import { runtimeError } from "./oci-error.ts";
-import { RunscFlags, runscKnows } from "./runsc.ts";
+import { RunscFlags, runscKnows, runscTerminalArgv } from "./runsc.ts";
 import type {
   ContainerProcess,
   ExecRequest,
@@ -63,6 +63,15 @@ class CommandRuntime implements OciRuntime {
     this.#runsc = info.name === "runsc" ? new RunscFlags(`${this.#stateDir}.network`, info.flags) : undefined;
   }
 
+  get #scripts(): string {
+    return `${this.#deps.runDir}/runtimes`;
+  }
+
+  /** Ours, where no other user can meddle; but it gets there as TMPDIR, and runsc would use that as nobody. */
+  #socketDir(request: { terminal: boolean }): string | undefined {
+    return request.terminal && this.#runsc === undefined ? this.#deps.runDir : undefined;
+  }
+
   #flags(id: string): string[] {
     return [`--root=${this.#stateDir}`, ...(this.#runsc?.of(id) ?? this.info.flags)];
   }
@@ -87,7 +96,7 @@ class CommandRuntime implements OciRuntime {
     this.#runsc?.choose(id, bundle);
     const log = `${bundle}/oci.log`;
     rmSync(log, { force: true });
-    const prefix = this.info.hybridWrapper ? hybridArgv(`${this.#deps.runDir}/runtimes`) : [];
+    const prefix = this.info.hybridWrapper ? hybridArgv(this.#scripts) : [];
     const runtime: MonitoredRuntime = {
       argv: [...prefix, this.info.path],
       flags: [...this.#flags(id), `--log=${log}`, "--log-format=json"],
@@ -96,6 +105,7 @@ class CommandRuntime implements OciRuntime {
       conmon: this.#deps.conmon,
       argv: containerArgv(runtime, request),
       bundle,
+      socketDir: this.#socketDir(request),
       session: false,
       passthrough: request.logDriver === "passthrough",
     });
@@ -243,10 +253,12 @@ class CommandRuntime implements OciRuntime {
     writeFileSync(processFile, JSON.stringify(request.process), { mode: 0o600 });
     const log = `${request.bundle}/oci.log`;
     rmSync(log, { force: true });
+    const wrapped = this.#runsc !== undefined && request.terminal;
     return startSession(ctx, {
       conmon: this.#deps.conmon,
+      socketDir: this.#socketDir(request),
       runtime: {
-        argv: [this.info.path],
+        argv: [...(wrapped ? runscTerminalArgv(this.#scripts) : []), this.info.path],
         flags: [...this.#flags(id), `--log=${log}`, "--log-format=json"],
       },
       request: { ...request, id },

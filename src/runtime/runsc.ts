@@ -5,6 +5,7 @@
  */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { hasCode } from "../sys/errno.ts";
+import { keepScript } from "./script.ts";
 
 interface Namespaces {
   linux?: { namespaces?: { type: string; path?: string }[] };
@@ -65,4 +66,16 @@ export function runscKnows(stateDir: string, id: string): boolean {
     if (hasCode(error, "ENOENT")) return false;
     throw error;
   }
+}
+
+const WITHOUT_TTY = `for word; do
+  shift
+  [ "$word" = --tty ] || set -- "$@" "$word"
+done
+exec "$@"
+`;
+
+/** conmon gives `exec --tty` for a session with a terminal; runsc does not know the flag and reads it from the process object. */
+export function runscTerminalArgv(directory: string): string[] {
+  return ["/bin/sh", keepScript(`${directory}/runsc-exec.sh`, WITHOUT_TTY)];
 }
