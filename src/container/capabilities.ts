@@ -47,7 +47,7 @@ export function capabilitiesFromMask(hex: string): string[] {
 }
 
 /** "net_admin" or "CAP_NET_ADMIN" → "CAP_NET_ADMIN"; "all" → "ALL". Errors: invalid-argument. */
-export function normalizeCapability(text: string): string {
+function normalizeCapability(text: string): string {
   const upper = text.toUpperCase();
   if (upper === "ALL" || upper === "CAP_ALL") return "ALL";
   const name = upper.startsWith("CAP_") ? upper : `CAP_${upper}`;

@@ -107,17 +107,24 @@ const MAGIC_DIRECTORY = /^\/proc\/(self|thread-self|[0-9]+)(\/|$)/;
 
 /** Absolute and clean; the image's may be relative to "/", the request's may not. */
 export function workingDirectory(spec: ContainerSpec, image: ImageConfig | undefined): string {
-  const own = spec.workdir !== undefined && spec.workdir !== "";
-  const path = own
-    ? absolutePath("working directory", spec.workdir ?? "")
-    : cleanPath("working directory", image?.config.WorkingDir ?? "");
-  if (MAGIC_DIRECTORY.test(path)) {
-    throw fail(
-      "invalid-argument",
-      `working directory ${quote(path)} is not inside the container's file system`,
-    );
-  }
-  return path;
+  if (spec.workdir) return requestedDirectory(spec.workdir);
+  return insideOnly(cleanPath("working directory", image?.config.WorkingDir ?? ""));
+}
+
+/** `--workdir` of run and exec: absolute, clean, and not by way of /proc. Errors: invalid-argument. */
+export function requestedDirectory(path: string): string {
+  return insideOnly(absolutePath("working directory", path));
+}
+
+function insideOnly(path: string): string {
+  if (!MAGIC_DIRECTORY.test(path)) return path;
+  throw fail(
+    "invalid-argument",
+    `working directory ${quote(path)} is not inside the container's file system`,
+    {
+      reason: "magic-directory",
+    },
+  );
 }
 
 /** The request's limits over the defaults, each clamped to what the host lets us give. */

@@ -5,12 +5,11 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { fail } from "../core/error.ts";
 import type { RuntimeInfo } from "../runtime/runtime.ts";
-import { capabilitySets } from "./capabilities.ts";
+import { boundingSet } from "./capabilities.ts";
 import type { ContainerSpec } from "./container.ts";
 import type { ContainerDeps } from "./deps.ts";
 import { type SeccompArch, seccompCacheKey } from "./seccomp-key.ts";
 import type { HostFacts, SeccompChoice } from "./spec-input.ts";
-import type { OciSeccomp } from "./spec-oci.ts";
 import { seccompPlan } from "./spec-security.ts";
 
 export interface SeccompRequest {
@@ -27,19 +26,19 @@ export async function seccompChoice(
   const { spec, host } = request;
   const plan = seccompPlan(spec, host);
   if (plan.kind === "unconfined") return undefined;
-  if (plan.kind === "file") return { kind: "profile", profile: profileFile(plan.path) };
   // The bounding set decides: one filter for every user and session of the container.
-  const { bounding } = capabilitySets(
-    {
-      add: spec.capAdd,
-      drop: spec.capDrop,
-      privileged: spec.privileged,
-      uid: 0,
-      available: host.capabilities,
-    },
-    [],
-  );
+  const bounding = boundingSet({
+    add: spec.capAdd,
+    drop: spec.capDrop,
+    privileged: spec.privileged,
+    available: host.capabilities,
+  });
   const arch = process.arch as SeccompArch;
+  if (plan.kind !== "default") {
+    const { parseSeccompProfile } = await import("./seccomp-file.ts");
+    const text = plan.kind === "inline" ? plan.text : profileText(plan.path);
+    return { kind: "profile", profile: parseSeccompProfile(text, bounding, arch) };
+  }
   if (request.runtime.name !== "crun") {
     const { seccompFor } = await import("./seccomp.ts");
     return { kind: "profile", profile: seccompFor(bounding, arch) };
@@ -67,25 +66,12 @@ async function compiled(deps: ContainerDeps, capabilities: string[], arch: Secco
   return base64;
 }
 
-/** OCI and docker's JSON are alike but for names beside what runtimes read. */
-function profileFile(path: string): OciSeccomp {
-  let text: string;
+function profileText(path: string): string {
   try {
-    text = readFileSync(path, "utf8");
+    return readFileSync(path, "utf8");
   } catch (error) {
     throw fail("not-found", `cannot read the seccomp profile "${path}": ${(error as Error).message}`, {
       cause: error,
     });
-  }
-  try {
-    const profile = JSON.parse(text) as OciSeccomp;
-    if (typeof profile.defaultAction !== "string") throw new Error("it has no defaultAction");
-    return profile;
-  } catch (error) {
-    throw fail(
-      "invalid-argument",
-      `the seccomp profile "${path}" is malformed: ${(error as Error).message}`,
-      { cause: error },
-    );
   }
 }

@@ -7,8 +7,8 @@ import type { SeccompArch } from "./seccomp-key.ts";
 import type { OciSeccomp, OciSeccompArg, OciSeccompRule } from "./spec-oci.ts";
 import { quote } from "./spec-text.ts";
 
-/** Larger files are not profiles. */
-export const MAX_PROFILE_FILE = 4 * 1024 * 1024;
+/** Larger texts are not profiles. */
+const MAX_PROFILE_FILE = 4 * 1024 * 1024;
 
 type Json = Record<string, unknown>;
 
@@ -50,6 +50,7 @@ type Reviver = (key: string, value: unknown, context: { source?: string }) => un
 
 /** Masks of 64 bits do not fit a number: they are read from the text itself. */
 function parseJson(text: string): unknown {
+  if (text.length > MAX_PROFILE_FILE) throw fail("invalid-argument", "the seccomp profile is too large");
   const exact: Reviver = (_, value, { source }) =>
     typeof value === "number" && !Number.isSafeInteger(value) && /^\d+$/.test(source ?? "")
       ? BigInt(source ?? 0)

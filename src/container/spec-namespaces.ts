@@ -10,7 +10,7 @@ export type NamespaceMode = { kind: "private" } | { kind: "host" } | { kind: "jo
 type Flag = "pid" | "ipc" | "uts" | "cgroupns" | "network";
 
 /** Errors: invalid-argument for an unknown mode. */
-export function namespaceMode(flag: Flag, value: string): NamespaceMode {
+function namespaceMode(flag: Flag, value: string): NamespaceMode {
   if (value === "" || value === "private") return { kind: "private" };
   if (flag === "ipc" && (value === "shareable" || value === "none")) return { kind: "private" };
   if (value === "host") return { kind: "host" };

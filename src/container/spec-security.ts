@@ -6,7 +6,7 @@ import { absolutePath, checkLine, quote } from "./spec-text.ts";
 
 export interface SecurityOptions {
   noNewPrivileges: boolean;
-  /** "default", "unconfined" or the path of a profile file. */
+  /** "default", "unconfined", the path of a profile file, or a profile itself (JSON, as Docker's client sends it). */
   seccomp: string;
   /** undefined: not said. */
   apparmor: string | undefined;
@@ -53,7 +53,10 @@ export function parseSecurityOptions(options: readonly string[], privileged: boo
     unmask: privileged ? ["ALL"] : [],
     procOptions: [],
   };
-  for (const option of options) applyOption(parsed, checkLine("security option", option));
+  for (const option of options) {
+    const isProfile = option.startsWith("seccomp=") && isInline(option.slice("seccomp=".length));
+    applyOption(parsed, isProfile ? option : checkLine("security option", option));
+  }
   return parsed;
 }
 
@@ -92,6 +95,10 @@ function applyOption(parsed: SecurityOptions, option: string): void {
         "known: no-new-privileges, seccomp, apparmor, label, mask, unmask, systempaths, proc-opts",
       );
   }
+}
+
+function isInline(seccomp: string): boolean {
+  return seccomp.trimStart().startsWith("{");
 }
 
 function booleanValue(option: string, value: string | undefined): boolean {
@@ -161,7 +168,11 @@ export function apparmorProfile(security: SecurityOptions, host: HostFacts): str
   return profile;
 }
 
-export type SeccompPlan = { kind: "unconfined" } | { kind: "default" } | { kind: "file"; path: string };
+export type SeccompPlan =
+  | { kind: "unconfined" }
+  | { kind: "default" }
+  | { kind: "file"; path: string }
+  | { kind: "inline"; text: string };
 
 /** Which filter the caller has to provide as SpecInput.seccomp. */
 export function seccompPlan(spec: ContainerSpec, host: HostFacts): SeccompPlan {
@@ -171,5 +182,5 @@ export function seccompPlan(spec: ContainerSpec, host: HostFacts): SeccompPlan {
     return host.seccomp ? { kind: "default" } : { kind: "unconfined" };
   if (!host.seccomp)
     throw fail("unimplemented", "a seccomp profile was asked for, but this kernel has no seccomp filters");
-  return { kind: "file", path: seccomp };
+  return isInline(seccomp) ? { kind: "inline", text: seccomp } : { kind: "file", path: seccomp };
 }

@@ -8,11 +8,11 @@ import { boundingSet, CAPABILITY_NAMES } from "./capabilities.ts";
 import type { ContainerSpec } from "./container.ts";
 import { parseDevice } from "./devices.ts";
 import { checkMounts } from "./mounts.ts";
-import { checkUlimit } from "./process.ts";
+import { checkUlimit, requestedDirectory } from "./process.ts";
 import { checkResources } from "./resources-check.ts";
 import { namespaceModes, type NamespaceModes, sysctlsOf } from "./spec-namespaces.ts";
 import { parseSecurityOptions } from "./spec-security.ts";
-import { absolutePath, checkHostname, checkLine, checkNul, quote } from "./spec-text.ts";
+import { checkHostname, checkLine, checkNul, quote } from "./spec-text.ts";
 
 /** Returns warnings for the user. Errors: invalid-argument; everything is checked without looking at the host. */
 export function validateSpec(spec: ContainerSpec): string[] {
@@ -39,7 +39,7 @@ export function validateSpec(spec: ContainerSpec): string[] {
 function checkTexts(spec: ContainerSpec): void {
   if (spec.hostname) checkHostname("host name", spec.hostname);
   if (spec.domainname) checkHostname("domain name", spec.domainname);
-  if (spec.workdir) absolutePath("working directory", spec.workdir);
+  if (spec.workdir) requestedDirectory(spec.workdir);
   if (spec.user) checkLine("user", spec.user);
   if (spec.stopSignal && !/^[A-Za-z0-9+-]{1,20}$/.test(spec.stopSignal)) {
     throw fail("invalid-argument", `invalid stop signal ${quote(spec.stopSignal)}`);

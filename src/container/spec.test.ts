@@ -337,5 +337,9 @@ test("the filter that a request needs", () => {
     kind: "file",
     path: "/p.json",
   });
+  expect(plan({ securityOpt: ['seccomp={\n"defaultAction": "SCMP_ACT_ALLOW"}'] })).toMatchObject({
+    kind: "inline",
+  });
+  expect(() => plan({ securityOpt: ["seccomp=/p\n.json"] })).toThrow("control byte");
   expect(plan({}, false)).toEqual({ kind: "unconfined" });
 });
