@@ -2,7 +2,7 @@
  * The bundle of a container that is about to start: config.json and the files bound into it, in the
  * run directory (all of it is gone after a reboot, as the container is). The root file system is mounted already.
  */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
 import type { ImageConfig } from "../image/image.ts";
@@ -130,25 +130,8 @@ function writeFiles(ctx: Ctx, deps: ContainerDeps, request: BundleRequest, bundl
   const sharesUts = spec.uts === "host" || spec.network === "host";
   const hostname = spec.hostname ?? (sharesUts ? hostFacts(deps.sys).hostname : record.id.slice(0, 12));
   if (connected.files === "own") {
-    files.hosts = put(
-      "hosts",
-      hostsFile({
-        ...connected.hosts,
-        hostname,
-        domainname: spec.domainname,
-        names: [record.name],
-        addHosts: spec.addHosts,
-      }),
-    );
-    files.resolvConf = put(
-      "resolv.conf",
-      resolvConf({
-        servers: spec.dns,
-        search: spec.dnsSearch,
-        options: spec.dnsOptions,
-        usesHostNetwork: spec.network === "host",
-      }),
-    );
+    files.hosts = put("hosts", ownHosts(record, connected, hostname));
+    files.resolvConf = put("resolv.conf", ownResolvConf(record, connected));
   } else {
     const other = deps.paths.runContainer(connected.files);
     files.hosts = `${other}/hosts`;
@@ -160,6 +143,40 @@ function writeFiles(ctx: Ctx, deps: ContainerDeps, request: BundleRequest, bundl
     files.shmPath = shmPath(deps, deps.records.resolve(spec.ipc.slice("container:".length)).id);
   }
   return files;
+}
+
+function ownHosts(record: ContainerRecord, connected: Connected, hostname: string): string {
+  const { spec } = record;
+  return hostsFile({
+    ...connected.hosts,
+    hostname,
+    ...(spec.domainname === undefined ? {} : { domainname: spec.domainname }),
+    names: [record.name],
+    addHosts: spec.addHosts,
+    ...(spec.network === "host" ? { base: readIfThere("/etc/hosts") } : {}),
+  });
+}
+
+function ownResolvConf(record: ContainerRecord, connected: Connected): string {
+  const { spec } = record;
+  const resolved = readIfThere("/run/systemd/resolve/resolv.conf");
+  return resolvConf({
+    host: readIfThere("/etc/resolv.conf"),
+    ...(resolved === "" ? {} : { resolved }),
+    sharesHostNetwork: spec.network === "host",
+    ipv6: connected.hosts.addresses.some((address) => address.includes(":")),
+    dns: spec.dns,
+    search: spec.dnsSearch,
+    options: spec.dnsOptions,
+  });
+}
+
+function readIfThere(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
 }
 
 function mountShm(_ctx: Ctx, deps: ContainerDeps, record: ContainerRecord): string {

@@ -12,16 +12,17 @@ export interface Connected {
   /** "own", or the id of the container whose hosts and resolv.conf are shared. */
   files: string;
   /** What the hosts file says of this container's addresses. */
-  hosts: { addresses: string[]; gateway?: string };
+  hosts: { addresses: string[]; hostGateways: string[] };
 }
 
 /** Errors: not-found or conflict for container:NAME, and those of NetworkDriver.attach. The caller undoes by `teardown`. */
 export function connect(ctx: Ctx, deps: ContainerDeps, record: ContainerRecord): Connected {
   const { spec } = record;
-  if (spec.network === "none" || spec.network === "host") return { files: "own", hosts: { addresses: [] } };
+  if (spec.network === "none" || spec.network === "host")
+    return { files: "own", hosts: { addresses: [], hostGateways: [] } };
   if (spec.network.startsWith("container:")) return join(deps, spec.network.slice("container:".length));
   if (spec.network.startsWith("ns:"))
-    return { netnsPath: spec.network.slice(3), files: "own", hosts: { addresses: [] } };
+    return { netnsPath: spec.network.slice(3), files: "own", hosts: { addresses: [], hostGateways: [] } };
   const netnsPath = deps.network.createNetns(record.id);
   const attachment = deps.network.attach(ctx, {
     containerId: record.id,
@@ -32,14 +33,13 @@ export function connect(ctx: Ctx, deps: ContainerDeps, record: ContainerRecord):
     ...(spec.ip === undefined ? {} : { staticIp: spec.ip }),
     ...(spec.mac === undefined ? {} : { mac: spec.mac }),
   });
-  const gateway = attachment.addresses[0]?.gateway;
   return {
     netnsPath,
     attachment,
     files: "own",
     hosts: {
       addresses: attachment.addresses.map((a) => a.address),
-      ...(gateway === undefined ? {} : { gateway }),
+      hostGateways: attachment.addresses.map((a) => a.gateway).filter((gateway) => gateway !== ""),
     },
   };
 }
@@ -57,6 +57,10 @@ function join(deps: ContainerDeps, name: string): Connected {
       hint: `start it first: berth start ${other.name}`,
     });
   }
-  if (other.spec.network === "host") return { files: "own", hosts: { addresses: [] } };
-  return { netnsPath: other.state.netns ?? `/proc/${pid}/ns/net`, files: other.id, hosts: { addresses: [] } };
+  if (other.spec.network === "host") return { files: "own", hosts: { addresses: [], hostGateways: [] } };
+  return {
+    netnsPath: other.state.netns ?? `/proc/${pid}/ns/net`,
+    files: other.id,
+    hosts: { addresses: [], hostGateways: [] },
+  };
 }

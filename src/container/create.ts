@@ -11,7 +11,7 @@ import type { ContainerDeps } from "./deps.ts";
 import { checkName, randomName } from "./names.ts";
 import { processArgs } from "./process.ts";
 import { publishedPorts } from "./published-ports.ts";
-import { validateSpec } from "./validate.ts";
+import { validateSpec } from "./spec-validate.ts";
 
 export interface CreateContainer {
   spec: ContainerSpec;
@@ -26,7 +26,7 @@ export interface CreateContainer {
 export function createContainer(ctx: Ctx, deps: ContainerDeps, request: CreateContainer): ContainerRecord {
   const { image } = request;
   const given = request.spec;
-  validateSpec(given);
+  for (const warning of validateSpec(given)) ctx.log.warn(warning);
   const spec: ContainerSpec = {
     ...given,
     argv: processArgs(given, image?.config),

@@ -1,5 +1,4 @@
 /** Random names for containers nobody named: an adjective and a surname from the sea, "steady_cook". */
-import { randomInt } from "node:crypto";
 import { fail } from "../core/error.ts";
 
 const ADJECTIVES = (
@@ -26,13 +25,18 @@ export function randomName(isFree: (name: string) => boolean): string {
   for (;;) {
     const name = `${pick(ADJECTIVES)}_${pick(SURNAMES)}`;
     if (isFree(name)) return name;
-    const numbered = `${name}${randomInt(10, 100_000)}`;
+    const numbered = `${name}${10 + randomBelow(99_990)}`;
     if (isFree(numbered)) return numbered;
   }
 }
 
 function pick(words: string[]): string {
-  return words[randomInt(words.length)] as string;
+  return words[randomBelow(words.length)] as string;
+}
+
+/** Not for secrets: the bias of the modulo does not matter for names. */
+function randomBelow(limit: number): number {
+  return (crypto.getRandomValues(new Uint32Array(1))[0] as number) % limit;
 }
 
 /**

@@ -2,10 +2,8 @@
  * Identifiers of containers, sandboxes and networks: 64 lower-case hexadecimal digits, random;
  * people see the first 12. Any unique prefix names the object.
  */
-import { randomBytes } from "node:crypto";
-
 export function newId(): string {
-  return randomBytes(32).toString("hex");
+  return crypto.getRandomValues(new Uint8Array(32)).toHex();
 }
 
 export function shortId(id: string): string {

@@ -6,7 +6,8 @@ import type { Ctx } from "../core/ctx.ts";
 import { messageOf } from "../core/error.ts";
 import type { Prepared } from "../container/init.ts";
 import { type AttachIo, openAttach } from "../runtime/attach.ts";
-import { waitExit } from "../runtime/exit.ts";
+import { type ExitRequest, waitExit } from "../runtime/exit.ts";
+import { SIGKILL } from "../sys/const.ts";
 import type { Engine } from "./engine.ts";
 
 export interface Followed {
@@ -22,12 +23,20 @@ export interface Followed {
 
 export function follow(ctx: Ctx, engine: Engine, request: { prepared: Prepared; io: AttachIo }): Followed {
   const { prepared, io } = request;
-  const { record, runtime, monitorPid } = prepared;
+  const { record, runtime, monitorPid, state } = prepared;
   const monitorStart = engine.sys.startTime(monitorPid);
+  const exit: ExitRequest = {
+    exitFile: `${engine.paths.exits}/${record.id}`,
+    monitorPid,
+    ...(monitorStart === undefined ? {} : { monitorStart }),
+    ...(state.pid === undefined ? {} : { pid: state.pid }),
+    ...(state.pidStart === undefined ? {} : { pidStart: state.pidStart }),
+  };
   const stream = openAttach(ctx, {
     socket: prepared.attachSocket,
     controlFifo: prepared.controlFifo,
-    io,
+    io: { ...io, terminal: record.spec.terminal, stdin: io.stdin && record.spec.openStdin },
+    exit,
     onSignal: (signal) => {
       try {
         runtime.kill(ctx, record.id, signal);
@@ -38,19 +47,12 @@ export function follow(ctx: Ctx, engine: Engine, request: { prepared: Prepared; 
   });
   return {
     ended: () => stream.pump(),
-    exitCode: async () => {
-      const exit = await waitExit(ctx, {
-        exitFile: `${engine.paths.exits}/${record.id}`,
-        pid: prepared.state.pid ?? 0,
-        monitorPid,
-      });
-      return exit.exitCode;
-    },
+    exitCode: async () => (await waitExit(ctx, { ...exit, blocking: true })).exitCode,
     abandon: () => stream.close(),
     dismissMonitor: () => {
       if (monitorStart === undefined || engine.sys.startTime(monitorPid) !== monitorStart) return;
       // The monitor leads a session of its own; the process that waits to run the exit command is in it.
-      engine.sys.kill(-monitorPid, 9);
+      engine.sys.kill(-monitorPid, SIGKILL);
     },
   };
 }

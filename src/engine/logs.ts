@@ -2,7 +2,8 @@
 import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
 import { isLive } from "../container/state.ts";
-import { type LogLine, readLog } from "../runtime/log-file.ts";
+import { followLogFile, readLogFile } from "../runtime/log-file.ts";
+import type { LogLine } from "../runtime/log-line.ts";
 import type { Engine } from "./engine.ts";
 import { resolveContainer } from "./list.ts";
 import { refresh } from "./refresh.ts";
@@ -26,10 +27,15 @@ export async function* logs(ctx: Ctx, engine: Engine, request: LogsRequest): Asy
       reason: "no-logs",
     });
   }
-  const isRunning = (): boolean => {
+  const { container: _, follow, ...range } = request;
+  const query = { ...range, path: `${engine.paths.container(record.id)}/ctr.log` };
+  if (!follow) {
+    yield* readLogFile(query);
+    return;
+  }
+  const ended = (): boolean => {
     const now = engine.records.get(record.id);
-    return now !== undefined && isLive(refresh(engine, now).state.status);
+    return now === undefined || !isLive(refresh(engine, now).state.status);
   };
-  const { container: _, ...range } = request;
-  yield* readLog(ctx, { ...range, path: `${engine.paths.container(record.id)}/ctr.log`, isRunning });
+  yield* followLogFile(ctx, { ...query, ended, exitDir: engine.paths.exits });
 }
