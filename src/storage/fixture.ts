@@ -24,7 +24,7 @@ export function storeAt(base: string, owner: () => Owner = thisProcess): Store {
   const paths = storePaths(`${base}/root`, `${base}/run`);
   ensureDirs(paths);
   const db = Db.open(paths.db, 1, storageSchema);
-  const unpackCommand = [process.execPath, `${import.meta.dir}/unpack-main.ts`];
+  const unpackCommand = [process.execPath, `${import.meta.dir}/fixture-unpack.ts`];
   return openStore({ db, sys: linux, paths, owner, unpackCommand });
 }
 

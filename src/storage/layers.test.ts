@@ -10,6 +10,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import { dirname } from "node:path";
 import { gzipSync } from "node:zlib";
 import { createCtx } from "../core/ctx.ts";
 import { chainIds } from "../image/chain.ts";
@@ -62,7 +63,7 @@ function makeLayer(fill: (dir: string) => void, ...extra: string[]): MadeLayer {
 function files(contents: Record<string, string>): (dir: string) => void {
   return (dir) => {
     for (const [path, text] of Object.entries(contents)) {
-      mkdirSync(`${dir}/${path}/..`, { recursive: true });
+      mkdirSync(dirname(`${dir}/${path}`), { recursive: true });
       writeFileSync(`${dir}/${path}`, text);
     }
   };

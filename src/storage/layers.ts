@@ -1,5 +1,5 @@
 /** Unpacked layers. Contract in storage.ts. */
-import { chmodSync, mkdirSync, renameSync, statSync } from "node:fs";
+import { chmodSync, mkdirSync, renameSync } from "node:fs";
 import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
 import { failpoint } from "../core/failpoint.ts";
@@ -52,8 +52,9 @@ type LayerRequest = ApplyRequest & { keepBlob: boolean };
 
 interface Work {
   deps: LayerDeps;
-  inFlight: InFlight;
   lease: Lease;
+  /** The apply of the parent that ran in this process when this one began. */
+  parent?: Promise<LayerRecord> | undefined;
 }
 
 export function createLayers(deps: LayerDeps): LayerStore {
@@ -65,7 +66,7 @@ export function createLayers(deps: LayerDeps): LayerStore {
     lease: lease ?? deps.leases.session(),
   });
   const apply = (ctx: Ctx, asked: ApplyRequest): Promise<LayerRecord> => {
-    const work = workOf(asked.lease);
+    const work = workOf(asked);
     const request = { ...asked, keepBlob: true };
     if (request.diffId === undefined) return applyUnknown(ctx, work, request);
     const chainId = chainIdOf(request.parent, request.diffId);
@@ -91,11 +92,12 @@ export function createLayers(deps: LayerDeps): LayerStore {
         return apply(inner, parent === undefined ? request : { ...request, parent });
       });
     },
-    fromUpper: async (ctx, { parent, upper, lease }) => {
+    fromUpper: async (ctx, asked) => {
+      const { parent, upper } = asked;
       const { layerTar } = await import("./changes.ts");
       const source = layerTar(deps.sys, upper);
       const request = { source, keepBlob: false, ...(parent && { parent }) };
-      return await applyUnknown(ctx, workOf(lease), request);
+      return await applyUnknown(ctx, workOf(asked), request);
     },
     tar: (ctx, chainId) => {
       const layer = get(chainId);
@@ -167,12 +169,9 @@ async function applyUnknown(ctx: Ctx, work: Work, request: LayerRequest): Promis
 /** Waits for an apply of the parent that runs in this process. Errors: its, or not-found. */
 async function requireParent(work: Work, parent: Digest | undefined): Promise<void> {
   if (parent === undefined || adopt(work, parent) !== undefined) return;
-  await work.inFlight.get(parent);
+  await work.parent;
   if (adopt(work, parent) === undefined) throw layerUnknown(parent);
 }
-
-/** Mode of a fresh root; still there after unpacking if the tar says nothing of its root. No image has it. */
-const NO_ROOT_ENTRY = 0o1700;
 
 /** A leased directory under `ingest/`, gone with the scope unless it became a layer. */
 class FreshLayer implements Disposable {
@@ -190,8 +189,9 @@ class FreshLayer implements Disposable {
     this.diff = `${this.dir}/diff`;
     try {
       mkdirSync(this.dir, 0o700);
-      mkdirSync(this.diff, 0o700);
-      chmodSync(this.diff, NO_ROOT_ENTRY);
+      mkdirSync(this.diff);
+      // Exactly, whatever the umask: this is what the root of an image looks like that says nothing of it.
+      chmodSync(this.diff, 0o755);
     } catch (error) {
       this[Symbol.dispose]();
       throw ioError(error, "cannot make a layer");
@@ -272,7 +272,10 @@ interface Commit {
 function commit(made: Commit): LayerRecord {
   const { deps } = made.work;
   try {
-    inherit(deps, made);
+    if (made.parent !== undefined) {
+      const lowers = stackIds(deps.db, made.parent).map((id) => deps.paths.diff(id));
+      inheritMetadata(deps.sys, made.fresh.diff, lowers, made.contents.unpacked.implied);
+    }
     syncTree(deps, made.fresh.dir);
     failpoint("storage.layer.synced");
     // A leftover without a row, of a process that died at the next line.
@@ -287,15 +290,6 @@ function commit(made: Commit): LayerRecord {
   }
   failpoint("storage.layer.committed");
   return getLayer(deps, made.chainId) as LayerRecord;
-}
-
-function inherit(deps: LayerDeps, { fresh, parent, contents }: Commit): void {
-  const isRootImplied = (statSync(fresh.diff).mode & 0o7777) === NO_ROOT_ENTRY;
-  if (isRootImplied) chmodSync(fresh.diff, 0o755);
-  if (parent === undefined) return;
-  const { implied } = contents.unpacked;
-  const lowers = stackIds(deps.db, parent).map((id) => deps.paths.diff(id));
-  inheritMetadata(deps.sys, fresh.diff, lowers, isRootImplied ? ["", ...implied] : implied);
 }
 
 /** One syncfs instead of an fsync a file: thousands of files cost one journal commit. */
