@@ -60,10 +60,10 @@ interface Work {
 export function createLayers(deps: LayerDeps): LayerStore {
   const inFlight: InFlight = new Map();
   const get = (chainId: Digest): LayerRecord | undefined => getLayer(deps, chainId);
-  const workOf = (lease: Lease | undefined): Work => ({
+  const workOf = ({ lease, parent }: Pick<ApplyRequest, "lease" | "parent">): Work => ({
     deps,
-    inFlight,
     lease: lease ?? deps.leases.session(),
+    parent: parent === undefined ? undefined : inFlight.get(parent),
   });
   const apply = (ctx: Ctx, asked: ApplyRequest): Promise<LayerRecord> => {
     const work = workOf(asked);
