@@ -14,13 +14,14 @@ interface Look {
   size: boolean;
 }
 
-async function inspectAs(
-  invocation: Invocation,
-  engine: Engine,
-  kind: Kind,
-  name: string,
-  size: boolean,
-): Promise<object> {
+interface Wanted {
+  kind: Kind;
+  name: string;
+  size: boolean;
+}
+
+async function inspectAs(invocation: Invocation, engine: Engine, wanted: Wanted): Promise<object> {
+  const { kind, name, size } = wanted;
   if (kind === "network") return networkObject(engine, name);
   const { inspectContainer, inspectImage } = await import("../../engine/inspect.ts");
   if (kind === "image") return inspectImage(invocation.ctx, engine, { image: name });
@@ -50,8 +51,7 @@ async function find(invocation: Invocation, engine: Engine, look: Look, name: st
   let last: unknown;
   for (const kind of look.kinds) {
     try {
-      // oxlint-disable-next-line no-await-in-loop -- in order of precedence
-      return await inspectAs(invocation, engine, kind, name, look.size);
+      return await inspectAs(invocation, engine, { kind, name, size: look.size });
     } catch (error) {
       if (!isKind(error, "not-found")) throw error;
       last = error;

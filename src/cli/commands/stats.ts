@@ -6,11 +6,8 @@ import { printListing } from "../listing.ts";
 import { isTerminal } from "../terminal.ts";
 import { binarySize, humanSize } from "../units.ts";
 
-const PODMAN_COLUMNS = [
-  ...["ID", "Name", "CPUPerc", "MemUsage", "MemPerc"],
-  ...["NetIO", "BlockIO", "PIDs", "CPU", "AVGCPU"],
-];
 const DOCKER_COLUMNS = ["ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs"];
+const PODMAN_COLUMNS = [...DOCKER_COLUMNS, "CPU", "AVGCPU"];
 
 function headings(docker: boolean): Record<string, string> {
   return {

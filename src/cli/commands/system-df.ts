@@ -26,7 +26,7 @@ export const systemDfCommand = defineCommand({
     const { ctx, flags, out, personality } = invocation;
     const engine = await invocation.engine();
     const { df } = await import("../../engine/system.ts");
-    const parts = await df(ctx, engine);
+    const parts = df(ctx, engine);
     if (flags.verbose) {
       for (const part of parts) {
         out.line(`${part.type}:`);

@@ -1,8 +1,14 @@
 /** eq, ne, lt, le, gt, ge with Go's ideas of what may be compared. */
+import { Formatter } from "./printf.ts";
 import type { Shapes } from "./value.ts";
 
 /** A function was given what it cannot take; eval.ts puts the place in front. */
 export class TypeMismatch extends Error {}
+
+function incompatible(shapes: Shapes, a: unknown, b: unknown): Error {
+  const types = `${shapes.typeName(a)} and ${shapes.typeName(b)}`;
+  return new TypeMismatch(`incompatible types for comparison: ${types}`);
+}
 
 const NUMBERS = new Set(["int", "float"]);
 
@@ -14,14 +20,13 @@ export function isEqual(shapes: Shapes, a: unknown, b: unknown): boolean {
     [kindB, b],
   ] as const) {
     if (kind === "list" || kind === "map" || kind === "func") {
-      throw new TypeMismatch(
-        `non-comparable type ${String(JSON.stringify(value))}: ${shapes.typeName(value)}`,
-      );
+      const text = new Formatter(shapes).value(value);
+      throw new TypeMismatch(`non-comparable type ${text}: ${shapes.typeName(value)}`);
     }
   }
   if (kindA === "nil" || kindB === "nil") return kindA === kindB;
   if (kindA !== kindB && !(NUMBERS.has(kindA) && NUMBERS.has(kindB))) {
-    throw new TypeMismatch("incompatible types for comparison");
+    throw incompatible(shapes, a, b);
   }
   return NUMBERS.has(kindA) ? Number(a) === Number(b) : a === b;
 }
@@ -30,7 +35,7 @@ export function isEqual(shapes: Shapes, a: unknown, b: unknown): boolean {
 export function compareOrder(shapes: Shapes, a: unknown, b: unknown): number {
   const [kindA, kindB] = [shapes.kind(a), shapes.kind(b)];
   if (NUMBERS.has(kindA) && NUMBERS.has(kindB)) return Number(a) - Number(b);
-  if (kindA !== kindB) throw new TypeMismatch("incompatible types for comparison");
+  if (kindA !== kindB) throw incompatible(shapes, a, b);
   if (kindA !== "string") throw new TypeMismatch("invalid type for comparison");
   return Buffer.compare(Buffer.from(a as string), Buffer.from(b as string));
 }

@@ -93,7 +93,7 @@ class Execution {
   }
 
   #print(value: unknown): void {
-    this.#out.push(value === undefined ? "<no value>" : this.#formatter.value(value));
+    this.#out.push(value === undefined || value === null ? "<no value>" : this.#formatter.value(value));
   }
 
   #branch(node: Node & { type: "if" | "with" | "range" }, dot: unknown): Flow {
@@ -148,7 +148,8 @@ class Execution {
   #invoke(node: Node & { type: "template" }, dot: unknown): void {
     const body = this.#template.defined.get(node.name);
     if (body === undefined) throw this.#fail(node.at, `template "${node.name}" not defined`);
-    if (++this.#depth > MAX_DEPTH) throw this.#fail(node.at, "exceeded maximum template depth");
+    if (++this.#depth > MAX_DEPTH)
+      throw this.#fail(node.at, `exceeded maximum template depth (${MAX_DEPTH})`);
     const data = node.pipe === undefined ? undefined : this.#pipe(node.pipe, dot);
     const outer = [this.#variables, this.#name] as const;
     this.#variables = [{ name: "$", value: data }];
@@ -241,7 +242,9 @@ class Execution {
     try {
       return fn.call(this.#shapes, args);
     } catch (error) {
-      if (error instanceof Error) throw this.#fail(at, `error calling ${name}: ${error.message}`);
+      const whole = [operand, ...rest].map((part) => part.at.text).join(" ");
+      if (error instanceof Error)
+        throw this.#fail({ ...at, text: whole }, `error calling ${name}: ${error.message}`);
       throw error;
     }
   }
@@ -280,14 +283,9 @@ class Execution {
   #field(receiver: unknown, name: string, at: Position): unknown {
     const kind = this.#shapes.kind(receiver);
     if (kind === "map") return this.#shapes.reached(name, mapGet(receiver as object, name));
-    if (receiver === null || receiver === undefined) {
-      throw this.#fail(
-        at,
-        receiver === null
-          ? `nil pointer evaluating interface {}.${name}`
-          : `nil data; no entry for key "${name}"`,
-      );
-    }
+    // What a map did not have has nothing in it either; a null is a nil pointer.
+    if (receiver === undefined) return undefined;
+    if (receiver === null) throw this.#fail(at, `nil pointer evaluating interface {}.${name}`);
     const key = isObject(receiver) && kind === "struct" ? findField(receiver, name) : undefined;
     if (key === undefined) {
       const type = receiver === this.#root ? this.#rootType : undefined;

@@ -160,7 +160,13 @@ class Parser {
     const name = this.#quoted("template clause");
     const pipe = this.#peek()?.type === "close" ? undefined : this.#pipeline("template clause", 1);
     this.#close("template clause");
-    return { type: "template", name, pipe, at: this.#at(word.offset) };
+    return { type: "template", name, pipe, at: this.#clause(word) };
+  }
+
+  /** Position of a whole `{{template "x"}}`, with Go's column: that of the name. */
+  #clause(word: Token): Position {
+    const { text } = this.#at(word.offset);
+    return { offset: word.offset + text.indexOf('"'), text: `{{${text}` };
   }
 
   #body(context: string): Node[] {
@@ -184,7 +190,7 @@ class Parser {
     const name = this.#quoted("block clause");
     const pipe = this.#pipeline("block clause", 1);
     this.#close("block clause");
-    const at = this.#at(word.offset);
+    const at = this.#clause(word);
     this.defined.set(name, this.#body("block clause"));
     return { type: "template", name, pipe, at };
   }
@@ -264,14 +270,23 @@ class Parser {
     const first = this.#peek() as Token;
     const base = this.#term(context);
     const fields = this.#fields();
+    this.#checkApart(context);
     if (fields.length === 0) return base;
-    const at = this.#at(first.offset);
+    // Go counts the column of a chain from its second part.
+    const at = { offset: first.offset + first.text.length, text: this.#at(first.offset).text };
     if (base.type === "variable" || base.type === "field")
       return { ...base, fields: [...base.fields, ...fields], at };
     if (base.type === "literal" || base.type === "nil" || base.type === "dot") {
       throw this.#fail(`unexpected . after term "${first.text}"`);
     }
     return { type: "chain", base, fields, at };
+  }
+
+  /** Operands stand apart: `1.2.3` and `.Name.` are mistakes. */
+  #checkApart(context: string): void {
+    const next = this.#peek();
+    if (next === undefined || next.spaced || next.type === "close" || next.type === "symbol") return;
+    throw this.#fail(`unexpected ${describe(next)} in ${context === "command" ? "operand" : context}`);
   }
 
   #term(context: string): Operand {
@@ -340,7 +355,7 @@ class Parser {
 function describe(token: Token | undefined): string {
   if (token === undefined) return "EOF";
   if (token.type === "close") return '"}}"';
-  return token.type === "field" || token.type === "variable" ? `<${token.text}>` : `"${token.text}"`;
+  return ["field", "variable", "dot"].includes(token.type) ? `<${token.text}>` : `"${token.text}"`;
 }
 
 /** `name` stands in messages. Errors: invalid-argument. */

@@ -11,6 +11,8 @@ interface Spec {
   width: number | undefined;
   precision: number | undefined;
   verb: string;
+  /** %+v: names of fields instead of signs. */
+  named: boolean;
 }
 
 const PLAIN: Spec = {
@@ -22,6 +24,7 @@ const PLAIN: Spec = {
   width: undefined,
   precision: undefined,
   verb: "v",
+  named: false,
 };
 
 function pad(text: string, spec: Spec, zeroAllowed = true): string {
@@ -57,6 +60,9 @@ function formatInt(value: number | bigint, spec: Spec): string | undefined {
   return pad(signed(negative, digits, spec), spec, spec.precision === undefined);
 }
 
+/** From this power of ten on %v and %g write an exponent: strconv decides so when it has many digits. */
+const SHORTEST_LIMIT = 6;
+
 /** Go writes at least two digits of exponent. */
 function exponent(text: string): string {
   return text.replace(/e([+-])(\d)$/, "e$10$2");
@@ -65,8 +71,8 @@ function exponent(text: string): string {
 function general(value: number, precision: number | undefined, sharp: boolean): string {
   const scientific = value.toExponential(precision === undefined ? undefined : Math.max(precision - 1, 0));
   const power = Number(scientific.slice(scientific.indexOf("e") + 1));
-  const threshold = precision ?? Math.max(21, 0);
-  if (power < -4 || power >= (precision === undefined ? threshold : Math.max(precision, 1))) {
+  // Without a precision the shortest digits are written, but the exponent is decided as for six.
+  if (power < -4 || power >= (precision === undefined ? SHORTEST_LIMIT : Math.max(precision, 1))) {
     return exponent(sharp ? scientific : scientific.replace(/\.?0+e/, "e"));
   }
   const plain = value.toFixed(Math.max(0, (precision ?? 17) - 1 - power));
@@ -114,7 +120,7 @@ function formatString(value: string, spec: Spec): string | undefined {
     case "s":
       return pad(cut, spec);
     case "q":
-      return pad(spec.sharp && !cut.includes("`") ? `\`${cut}\`` : quote(cut), spec);
+      return pad(spec.sharp && !cut.includes("`") ? `\`${cut}\`` : quote(cut, '"', spec.plus), spec);
     case "x":
     case "X": {
       const hex = Buffer.from(cut).toString("hex");
@@ -182,7 +188,7 @@ export class Formatter {
       case "map":
         return `map[${this.#pairs(sortedEntries(value as object), spec, true)}]`;
       case "struct":
-        return `{${this.#pairs(Object.entries(value as object), spec, spec.plus || spec.sharp)}}`;
+        return `{${this.#pairs(Object.entries(value as object), spec, spec.named)}}`;
       default:
         return "func";
     }
@@ -236,7 +242,8 @@ class Sprintf {
     const verb = match[10] as string;
     if (verb === "") return "%!(NOVERB)";
     const spec: Spec = {
-      plus: flags.includes("+"),
+      plus: flags.includes("+") && verb !== "v",
+      named: verb === "v" && /[+#]/.test(flags),
       minus: flags.includes("-"),
       sharp: flags.includes("#"),
       space: flags.includes(" "),

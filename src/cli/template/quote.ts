@@ -44,8 +44,8 @@ const NAMED: Record<string, string> = {
   "\\": "\\\\",
 };
 
-/** strconv.Quote: double quotes, Go escapes, printable text as it is. */
-export function quote(text: string, around = '"'): string {
+/** strconv.Quote: double quotes, Go escapes, printable text as it is unless `ascii`. */
+export function quote(text: string, around = '"', ascii = false): string {
   let quoted = around;
   for (const c of text) {
     const code = c.codePointAt(0) as number;
@@ -55,7 +55,7 @@ export function quote(text: string, around = '"'): string {
       quoted += NAMED[c];
     } else if (code < 0x20 || code === 0x7f) {
       quoted += `\\x${code.toString(16).padStart(2, "0")}`;
-    } else if (/[\p{C}\p{Z}]/u.test(c) && c !== " ") {
+    } else if ((ascii && code > 0x7e) || (/[\p{C}\p{Z}]/u.test(c) && c !== " ")) {
       quoted += code > 0xffff ? `\\U${hex(code, 8)}` : `\\u${hex(code, 4)}`;
     } else {
       quoted += c;
