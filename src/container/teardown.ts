@@ -35,9 +35,25 @@ export async function teardown(ctx: Ctx, deps: ContainerDeps, record: ContainerR
 }
 
 async function deleteFromRuntime(ctx: Ctx, deps: ContainerDeps, record: ContainerRecord): Promise<void> {
-  const name = record.state.runtimePath ?? record.spec.runtime;
-  const runtime = await deps.runtime(ctx, name);
+  const runtime = await deps.runtime(ctx, record.state.runtimePath ?? record.spec.runtime);
+  if (hasEnded(deps, record)) {
+    // The plain form saves the question for the state, and a process.
+    try {
+      runtime.delete(ctx, record.id);
+      return;
+    } catch (error) {
+      ctx.log
+        .area("container")
+        .debug(`delete ${record.id.slice(0, 12)}: ${messageOf(error)}; trying by force`);
+    }
+  }
   runtime.delete(ctx, record.id, { force: true });
+}
+
+/** Its first process is gone, and with its pid namespace every other one. */
+function hasEnded(deps: ContainerDeps, { spec, state }: ContainerRecord): boolean {
+  const isAlone = spec.pid === "" || spec.pid === "private";
+  return isAlone && state.pid !== undefined && deps.sys.startTime(state.pid) !== state.pidStart;
 }
 
 function unmountShm(deps: ContainerDeps, id: string): void {

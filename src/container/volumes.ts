@@ -7,8 +7,6 @@ import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, statSync } fr
 import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
 import type { ImageConfig } from "../image/image.ts";
-import { tarTree } from "../storage/changes.ts";
-import { spawnUnpack } from "../storage/unpack.ts";
 import { hasCode } from "../sys/errno.ts";
 import type { Rooted } from "../sys/rooted.ts";
 import type { ContainerRecord, MountRequest } from "./container.ts";
@@ -114,6 +112,10 @@ async function populate(
   chmodSync(source, from.mode & 0o7777);
   const lower = `${deps.paths.merged(request.record.id)}${inside}`;
   if (!statSync(lower).isDirectory() || readdirSync(lower).length === 0) return;
+  const [{ tarTree }, { spawnUnpack }] = await Promise.all([
+    import("../storage/changes.ts"),
+    import("../storage/unpack.ts"),
+  ]);
   const tar = tarTree(deps.sys, { root: deps.paths.merged(request.record.id), path: inside });
   await spawnUnpack(ctx, {
     command: deps.unpackCommand,
