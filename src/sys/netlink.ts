@@ -87,7 +87,8 @@ export class NetlinkWriter {
 
   /** A fixed header of the family (ifinfomsg, rtmsg, …), padded. */
   raw(bytes: Uint8Array | readonly number[]): void {
-    this.#bytes.set(bytes, this.#reserve(align(bytes.length)));
+    const start = this.#reserve(align(bytes.length));
+    this.#bytes.set(bytes, start);
   }
 
   attribute(type: number, value: Uint8Array | readonly number[]): void {
