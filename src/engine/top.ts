@@ -4,10 +4,11 @@ import { fail } from "../core/error.ts";
 import {
   cpuPercent,
   elapsed,
-  processesInNamespaceOf,
+  describeProcesses,
   type ProcessLine,
   ticksAsTime,
 } from "../sys/process-table.ts";
+import { cgroupMode, cgroupProcesses, cgroupsOf } from "../sys/cgroup.ts";
 import type { Engine } from "./engine.ts";
 import { running } from "./stop.ts";
 
@@ -64,11 +65,22 @@ export function top(
 ): Processes {
   const record = running(engine, request.container, "list the processes of");
   const columns = columnsOf(request.descriptors);
-  const lines = processesInNamespaceOf(record.state.pid ?? 0);
+  const lines = describeProcesses(processesOf(record.state.pid ?? 0));
   return {
     titles: columns.map((c) => c.title),
     processes: lines.map((line) => columns.map((c) => c.value(line))),
   };
+}
+
+/**
+ * Those in the container's cgroup: its pid namespace would not do, which may be the host's (`--pid host`, gVisor).
+ * With gVisor these are the sandbox's own processes; the ones inside are not the host's.
+ */
+function processesOf(pid: number): number[] {
+  const own = cgroupsOf(pid);
+  const path = own.get("pids") ?? own.get("freezer") ?? own.get("");
+  if (path === undefined || path === "/") return pid === 0 ? [] : [pid];
+  return cgroupProcesses(cgroupMode(), path);
 }
 
 function columnsOf(descriptors: string[]): Column[] {

@@ -1,10 +1,10 @@
-/** The processes of one pid namespace, as the host sees them (/proc). */
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+/** Processes as ps(1) shows them, from /proc. */
+import { readFileSync } from "node:fs";
 import { uptimeSeconds } from "./host.ts";
 
 export interface ProcessLine {
   pid: number;
-  /** As in the namespace. */
+  /** As in its own pid namespace. */
   innerPid: number;
   innerParent: number;
   uid: number;
@@ -27,30 +27,16 @@ export interface ProcessLine {
 const TICKS_PER_SECOND = 100;
 const PAGE = 4096;
 
-/** In order of their pids inside; empty when `pid` is gone. */
-export function processesInNamespaceOf(pid: number): ProcessLine[] {
-  const wanted = namespaceOf(pid);
-  if (wanted === undefined) return [];
-  const pids = readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number);
-  const mine = pids.filter((one) => namespaceOf(one) === wanted);
+/** Facts of these processes, in order of their pids inside; without those that have ended meanwhile. */
+export function describeProcesses(pids: readonly number[]): ProcessLine[] {
   const inner = new Map<number, number>();
-  const lines = mine.flatMap((one) => {
-    const line = readLine(one);
-    if (line !== undefined) inner.set(one, line.innerPid);
+  const lines = pids.flatMap((pid) => {
+    const line = readLine(pid);
+    if (line !== undefined) inner.set(pid, line.innerPid);
     return line === undefined ? [] : [line];
   });
   for (const line of lines) line.innerParent = inner.get(line.innerParent) ?? 0;
   return lines.sort((a, b) => a.innerPid - b.innerPid);
-}
-
-function namespaceOf(pid: number): string | undefined {
-  try {
-    return readlinkSync(`/proc/${pid}/ns/pid`);
-  } catch {
-    return undefined;
-  }
 }
 
 /** `innerParent` is the host's parent pid until the caller translates it. */
