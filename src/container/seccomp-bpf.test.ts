@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { generate } from "../../tools/syscall-table.ts";
 import { AUDIT_AARCH64, AUDIT_I386, AUDIT_X86_64, runFilter, verdicts } from "../../test/golden/spec/bpf.ts";
 import { CAPABILITY_NAMES, DEFAULT_CAPABILITIES } from "./capabilities.ts";
@@ -109,6 +109,27 @@ describe("the default profile, compiled", () => {
       for (const name of ["socket", "personality"]) expect(plain).not.toContain(name);
     }
   });
+});
+
+test("no call changes its fate unnoticed: test/golden/spec/seccomp.txt", () => {
+  const profile = seccompFor(DEFAULT_CAPABILITIES, "x64");
+  const program = compileSeccomp(profile, "x64");
+  const conditional = new Set(profile.syscalls.filter((rule) => rule.args).flatMap((rule) => rule.names));
+  const words = new Map([
+    [ALLOW, "allow"],
+    [EPERM, "EPERM"],
+    [ENOSYS, "ENOSYS"],
+  ]);
+  const lines = ABIS.slice(0, 2).flatMap(([, arch, text]) =>
+    [...parseTable(text)].map(([name, number]) => {
+      const fate = runFilter(program, { arch, number, args: [0n, 0n, 0n, 0n, 0n, 0n] });
+      return `${arch === AUDIT_I386 ? "i386" : "x86_64"} ${name} ${conditional.has(name) ? "by argument" : words.get(fate)}`;
+    }),
+  );
+  const path = `${import.meta.dir}/../../test/golden/spec/seccomp.txt`;
+  const listing = `${lines.toSorted().join("\n")}\n`;
+  if (process.env["BERTH_UPDATE_GOLDEN"]) writeFileSync(path, listing);
+  expect(listing).toBe(readFileSync(path, "utf8"));
 });
 
 describe("what the default profile lets through", () => {
@@ -220,6 +241,27 @@ test("compiles any rules as they read, first match first", () => {
     ),
     { numRuns: 300 },
   );
+});
+
+test("reaches over bodies longer than a conditional jump, and lets no x32 call in by default", () => {
+  const names = [...parseTable(X86_64).keys()];
+  const syscalls = names.slice(0, 100).map((name, index): OciSeccompRule => {
+    const arg = (value: number): OciSeccompArg => ({ index: 0, value, op: "SCMP_CMP_EQ" });
+    return { names: [name], action: "SCMP_ACT_ERRNO", errnoRet: 1000 + index, args: [arg(index)] };
+  });
+  const profile: OciSeccomp = { defaultAction: "SCMP_ACT_ALLOW", architectures: [], syscalls };
+  const program = compileSeccomp(profile, "x64");
+  expect(program.length / 8).toBeGreaterThan(600);
+  for (let number = 0; number < 110; number++) {
+    for (const first of [0n, 50n, BigInt(number)]) {
+      const args = [first, 0n, 0n, 0n, 0n, 0n];
+      const wanted = verdicts(profile, names[number], args)[0] ?? -1;
+      expect(runFilter(program, { arch: AUDIT_X86_64, number, args })).toBe(wanted);
+    }
+  }
+  const args = [0n, 0n, 0n, 0n, 0n, 0n];
+  expect(runFilter(program, { arch: AUDIT_X86_64, number: 0x3fffffff, args })).toBe(ALLOW);
+  expect(runFilter(program, { arch: AUDIT_X86_64, number: 0x40000000, args })).toBe(ENOSYS);
 });
 
 test("refuses a profile that no kernel would load, and unknown words", () => {

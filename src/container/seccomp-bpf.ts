@@ -22,22 +22,23 @@ const SECCOMP_RET_KILL_PROCESS = 0x80000000;
 /** BPF_MAXINSNS: the kernel takes no longer program. */
 const MAX_INSTRUCTIONS = 4096;
 
-/** Numbers from here on are x32 calls, which carry the architecture of x86_64. */
+/** Numbers from here on are x32 calls, which carry the architecture of x86_64. No profile speaks of them: there are none. */
 const X32_BIT = 0x40000000;
+const ERRNO_ENOSYS = 0x50000 + 38;
 
 interface Abi {
   audit: number;
   table: string;
-  /** First number that is not of this ABI. */
-  limit: number;
+  /** First number of another ABI under the same architecture. */
+  foreign?: number;
 }
 
 const ABIS: Record<SeccompArch, readonly Abi[]> = {
   x64: [
-    { audit: 0xc000003e, table: X86_64, limit: X32_BIT },
-    { audit: 0x40000003, table: I386, limit: 0x100000000 },
+    { audit: 0xc000003e, table: X86_64, foreign: X32_BIT },
+    { audit: 0x40000003, table: I386 },
   ],
-  arm64: [{ audit: 0xc00000b7, table: AARCH64, limit: 0x100000000 }],
+  arm64: [{ audit: 0xc00000b7, table: AARCH64 }],
 };
 
 /** What happens to one call: the rules that name it, in order. An empty list is the default action. */
@@ -120,7 +121,8 @@ function rangesOf(abi: Abi, fates: Map<string, Fate>, fallback: number): Range[]
     next = number + 1;
   }
   put(next, otherwise);
-  return ranges.filter((range) => range.from < abi.limit);
+  if (abi.foreign !== undefined) put(abi.foreign, shared([[RET, 0, 0, ERRNO_ENOSYS]]));
+  return ranges;
 }
 
 /** `if (number >= middle) upper else lower`, leaves in place. */

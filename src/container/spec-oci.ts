@@ -135,8 +135,8 @@ interface RawJson {
   rawJSON(text: string): unknown;
 }
 
-/** `config.json` as text. Needed in place of JSON.stringify because an unlimited rlimit does not fit a number. */
-export function encodeSpec(spec: OciSpec | OciProcess, indent?: number): string {
+/** `config.json`, or a part of it, as text. Needed in place of JSON.stringify because an unlimited rlimit does not fit a number. */
+export function encodeSpec(spec: object, indent?: number): string {
   const raw = JSON as unknown as RawJson;
   return JSON.stringify(
     spec,

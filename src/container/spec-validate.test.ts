@@ -121,7 +121,7 @@ test("accepts what people use", () => {
       "net.ipv4.conf.eth0/1.forwarding": "1",
       "fs.mqueue.msg_max": "20",
     },
-    addHosts: ["db:10.0.0.1", "v6:fd00::1", "host:host-gateway", "b:[fd00::2]"],
+    addHosts: ["db:10.0.0.1", "v6:fd00::1", "host:host-gateway", "b:[fd00::2]", "c;d:10.0.0.3"],
     restart: { policy: "on-failure", max: 3 },
     capAdd: ["ALL"],
     capDrop: ["net_raw"],

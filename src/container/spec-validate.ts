@@ -66,7 +66,8 @@ function checkNames(spec: ContainerSpec): void {
     if (colon < 1 || (address !== "host-gateway" && isIP(address) === 0)) {
       throw fail("invalid-argument", `invalid host entry ${quote(entry)}`, { hint: "use NAME:ADDRESS" });
     }
-    checkHostname("host name", entry.slice(0, colon));
+    // "a;b:10.0.0.1" is Podman's way to give one address several names.
+    for (const name of entry.slice(0, colon).split(";")) checkHostname("host name", name);
   }
   for (const server of spec.dns) {
     if (isIP(server) === 0 && server !== "none") {
