@@ -48,6 +48,7 @@ export function berthPeer(): Peer {
 
 export function podmanPeer(): Peer {
   const dir = mkdtempSync(join(tmpdir(), "bench-podman-"));
+  const restoreFirewall = keepFirewall();
   const argv = [
     "podman",
     "--root",
