@@ -4,6 +4,9 @@ import { forEach } from "../each.ts";
 import { selectContainers, selectFlags } from "../select.ts";
 import { timeFlag } from "./stop.ts";
 
+// Here -f is --force, as in podman.
+const { short: _, ...longFilter } = selectFlags.filter;
+
 export const rmCommand = defineCommand({
   usage: "[options] CONTAINER [CONTAINER...]",
   description:
@@ -11,6 +14,7 @@ export const rmCommand = defineCommand({
   examples: ["rm web", "rm -f -a"],
   flags: {
     ...selectFlags,
+    filter: longFilter,
     ...timeFlag,
     depend: { type: "bool", hidden: true, unsupported: true, help: "Also what depends on it" },
     force: { type: "bool", short: "f", help: "Kill it first; a container that does not exist is no error" },
