@@ -4,12 +4,16 @@ import { defineCommand } from "../command.ts";
 import { forEach } from "../each.ts";
 import { selectContainers, selectFlags } from "../select.ts";
 
+// Here -a is --attach, as in podman and docker.
+const { short: _, ...longAll } = selectFlags.all;
+
 export const startCommand = defineCommand({
   usage: "[options] CONTAINER [CONTAINER...]",
   description:
     "Starts containers that were created or have ended. With --attach the exit status is the container's.",
   flags: {
     ...selectFlags,
+    all: longAll,
     ...attachFlags,
     attach: { type: "bool", short: "a", help: "Stay with its output until it ends" },
     interactive: { type: "bool", short: "i", help: "Pass our input to it; implies --attach" },
