@@ -60,7 +60,7 @@ function systemMounts({ input, namespaces, security }: MountInput): OciMount[] {
       source: "devpts",
       options: ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", ...tty],
     },
-    mqueueMount(namespaces, hardened),
+    mqueueMount(input, namespaces, hardened),
     ...shmMount(input, namespaces, hardened),
     {
       destination: "/sys/fs/cgroup",
@@ -79,16 +79,13 @@ function sysMount(input: SpecInput, namespaces: Namespaces, options: string[]): 
   return { destination: "/sys", type: "sysfs", source: "sysfs", options };
 }
 
-function mqueueMount(namespaces: Namespaces, hardened: string[]): OciMount {
-  if (namespaces.ipc.kind === "host") {
-    return {
-      destination: "/dev/mqueue",
-      type: "bind",
-      source: "/dev/mqueue",
-      options: ["bind", "rprivate", ...hardened],
-    };
+/** Root may mount the host's queues again; without root only what the host has mounted can be bound. */
+function mqueueMount(input: SpecInput, namespaces: Namespaces, hardened: string[]): OciMount {
+  const destination = "/dev/mqueue";
+  if (namespaces.ipc.kind === "host" && input.host.rootless) {
+    return { destination, type: "bind", source: destination, options: ["bind", "rprivate", ...hardened] };
   }
-  return { destination: "/dev/mqueue", type: "mqueue", source: "mqueue", options: hardened };
+  return { destination, type: "mqueue", source: "mqueue", options: hardened };
 }
 
 /** With `--ipc none` there is no /dev/shm at all. */

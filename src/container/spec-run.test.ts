@@ -1,6 +1,6 @@
 /** Built specifications on real runtimes: what a process finds itself with, and what the filter does to it. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { aHost, anInput } from "../../test/golden/spec/fixture.ts";
 import { type Probe, probeProgram, probeResults } from "../../test/golden/spec/probe-elf.ts";
 import {
@@ -182,6 +182,52 @@ for (const runtime of RUNTIMES) {
       expect(text).toMatch(/^67108864\n50000( 100000)?\n77\n$/);
     });
 
+    test("binds and volumes, nested, read-only, over the engine's files and shared", () => {
+      for (const name of ["data", "conf"]) mkdirSync(`${dir}/${name}`, { recursive: true });
+      writeFileSync(`${dir}/conf/c`, "conf");
+      writeFileSync(`${dir}/hosts`, "user's\n");
+      const text = shell(
+        runtime,
+        `cat /data/sub/c /etc/hosts; touch /data/sub/x 2>&1; touch /data/y && echo written; cat /proc/self/mountinfo | grep ' /data '`,
+        {
+          mounts: [
+            { type: "bind", source: `${dir}/conf`, target: "/data/sub", readOnly: true, options: [] },
+            {
+              type: "bind",
+              source: `${dir}/data`,
+              target: "/data",
+              readOnly: false,
+              options: ["rslave", "nosuid"],
+            },
+            { type: "bind", source: `${dir}/hosts`, target: "/etc/hosts", readOnly: true, options: [] },
+          ],
+        },
+      );
+      expect(text).toStartWith("confuser's\ntouch: /data/sub/x: Read-only file system\nwritten\n");
+      expect(text).toMatch(/ \/data rw,nosuid/);
+    });
+
+    test("the host's namespaces, where asked for", () => {
+      const own = (name: string) => readlinkSync(`/proc/self/ns/${name}`);
+      const script = ["net", "pid", "ipc", "uts", "mnt", "cgroup"]
+        .map((name) => `readlink /proc/self/ns/${name}`)
+        .join(";");
+      const shared = shell(runtime, script, {
+        network: "host",
+        pid: "host",
+        ipc: "host",
+        uts: "host",
+        cgroupns: "host",
+      });
+      const [net, pid, ipc, uts, mnt, cgroup] = shared.split("\n");
+      expect([net, pid, ipc, uts, cgroup]).toEqual(["net", "pid", "ipc", "uts", "cgroup"].map(own));
+      expect(mnt).not.toBe(own("mnt"));
+      const [net2, pid2, ipc2, uts2] = shell(runtime, script).split("\n");
+      for (const [index, value] of [net2, pid2, ipc2, uts2].entries()) {
+        expect(value).not.toBe(own(["net", "pid", "ipc", "uts"][index] ?? ""));
+      }
+    });
+
     test("devices are denied but for the default ones and those given", () => {
       const device = {
         path: "/dev/given",
@@ -215,9 +261,9 @@ for (const runtime of RUNTIMES) {
   });
 }
 
-/** Calls that end or stop the probing process, or leave it without its output. */
+/** Calls that end or stop the probing process, leave it without its output, or return a time that looks like an error. */
 const SILENT =
-  "exit exit_group fork vfork pause rt_sigsuspend sigsuspend rt_sigreturn sigreturn close_range waitpid idle uretprobe uprobe".split(
+  "exit exit_group fork vfork pause rt_sigsuspend sigsuspend rt_sigreturn sigreturn close_range waitpid idle uretprobe uprobe alarm times".split(
     " ",
   );
 
