@@ -2,7 +2,7 @@
 import type { Db } from "../sys/db.ts";
 import { leasesOf, type Lease } from "./ipam.ts";
 import type { NetworkRecord } from "./network.ts";
-import { elementsOf } from "./nft.ts";
+import { elementsOf, type Published } from "./nft.ts";
 import { portsOf } from "./port-claims.ts";
 import { listRecords } from "./records.ts";
 import type { MapElement } from "../sys/netlink-netfilter.ts";
@@ -49,17 +49,17 @@ export function deleteAttachment(db: Db, row: AttachmentRow): void {
   db.run("DELETE FROM network_attachments WHERE container = ? AND position = ?", container, position);
 }
 
-/** The map elements that publish one attachment's ports, from its rows. */
-export function publishedOf(db: Db, row: AttachmentRow, leases: readonly Lease[]): MapElement[] {
+/** What one attachment publishes, from its rows. */
+export function publishedOf(db: Db, row: AttachmentRow, leases: readonly Lease[]): Published {
   const ports = portsOf(db, row.container, row.position);
-  return elementsOf({ ports, addresses: leases.map((l) => l.address) });
+  return { ports, addresses: leases.map((l) => l.address) };
 }
 
-/** The same for all attachments of the store. */
+/** The map elements that publish the ports of all attachments of the store. */
 export function allPublished(db: Db): MapElement[] {
   return listRecords(db).flatMap((network: NetworkRecord) =>
     attachmentsIn(db, network.name).flatMap((row) =>
-      publishedOf(db, row, leasesOf(db, network, row.container)),
+      elementsOf(publishedOf(db, row, leasesOf(db, network, row.container))),
     ),
   );
 }

@@ -111,6 +111,35 @@ describe.skipIf(unavailable !== undefined)("bridge", () => {
     expect(await lab.askUdp(HOST_V4, 6000, lab.outside)).toBe("refused");
   });
 
+  test("a UDP client that never stops sending follows the port", async () => {
+    const heard: string[] = [];
+    const data = (_socket: unknown, bytes: Buffer) => void heard.push(bytes.toString());
+    const client = await linux.inNetns(lab.outside, () =>
+      Bun.udpSocket({ hostname: "0.0.0.0", socket: { data, error: () => {} } }),
+    );
+    const send = async (): Promise<string | undefined> => {
+      heard.length = 0;
+      client.send("?", 5300, HOST_V4);
+      for (let i = 0; i < 40 && heard.length === 0; i++) await Bun.sleep(5);
+      return heard[0];
+    };
+    const host = await Bun.udpSocket({
+      hostname: "0.0.0.0",
+      port: 5300,
+      socket: { data: (s, _d, port, address) => void s.send("host", port, address) },
+    });
+    expect(await send()).toBe("host");
+    host.close();
+    const a = box(["5300:53/udp"]);
+    await lab.udp(a.netns, 53, "0.0.0.0");
+    expect(await send()).toBe(`53 ${OUTSIDE_V4}`);
+    driver.detach(ctx, a.id);
+    const b = box(["5300:54/udp"]);
+    await lab.udp(b.netns, 54, "0.0.0.0");
+    expect(await send()).toBe(`54 ${OUTSIDE_V4}`);
+    client.close();
+  });
+
   test("a port published on one host address is closed on the others", async () => {
     const a = box(["127.0.0.1:8081:80", `${HOST_V4}:8082:80`]);
     lab.tcp(a.netns, 80, "0.0.0.0");

@@ -36,6 +36,7 @@ import {
   connect,
   reconnect,
 } from "./container-link.ts";
+import { forgetFlowsTo, forgetOlderFlows } from "./flows.ts";
 import { leaseAddresses, type Lease, leasesOf } from "./ipam.ts";
 import { formatMac, hostVethName, macFrom, macOf, storeNames, type StoreNames } from "./names.ts";
 import {
@@ -46,7 +47,16 @@ import {
   type NetworkRecord,
   type PortMapping,
 } from "./network.ts";
-import { dropTable, ensureTable, hasTable, publish, type Ruleset, unpublish, writeTable } from "./nft.ts";
+import {
+  dropTable,
+  elementsOf,
+  ensureTable,
+  hasTable,
+  publish,
+  type Ruleset,
+  unpublish,
+  writeTable,
+} from "./nft.ts";
 import { claimPorts } from "./port-claims.ts";
 import { deleteRecord, findRecord, listRecords } from "./records.ts";
 
@@ -237,15 +247,19 @@ class BridgeDriver implements NetworkDriver {
   }
 
   #publish(ctx: Ctx, plan: Plan): void {
-    const elements = publishedOf(this.#db, plan.row, plan.leases);
-    if (publish(this.#names.table, elements)) return;
-    ctx.log.debug(`nftables table "${this.#names.table}" has changed behind our back: writing it anew`);
-    this.#db.tx(() => writeTable(this.#ruleset()));
+    const published = publishedOf(this.#db, plan.row, plan.leases);
+    if (!publish(this.#names.table, elementsOf(published))) {
+      ctx.log.debug(`nftables table "${this.#names.table}" has changed behind our back: writing it anew`);
+      this.#db.tx(() => writeTable(this.#ruleset()));
+    }
+    forgetOlderFlows(published);
   }
 
   #release(row: AttachmentRow): void {
     const network = findRecord(this.#db, this.#names, row.network);
-    unpublish(this.#names.table, publishedOf(this.#db, row, leasesOf(this.#db, network, row.container)));
+    const published = publishedOf(this.#db, row, leasesOf(this.#db, network, row.container));
+    unpublish(this.#names.table, elementsOf(published));
+    forgetFlowsTo(published);
     failpoint("network.detach.unpublished");
     deleteAttachment(this.#db, row);
   }
