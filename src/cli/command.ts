@@ -52,6 +52,8 @@ export interface Command<T extends FlagTable = FlagTable> {
   args: { min: number; max?: number };
   /** False where flags stop at the first argument, because the rest is somebody else's argv. */
   interspersed?: boolean;
+  /** Only reads, and is over before anybody could lose patience: needs no handling of signals. */
+  quick?: boolean;
   /** What completes the first argument, and the ones after it (default: the same). */
   completes?: { first: Completes; rest?: Completes };
   run(invocation: Invocation<T>): Promise<number | void> | number | void;

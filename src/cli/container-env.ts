@@ -1,11 +1,10 @@
 /** Environment and labels from flags and files. */
-import { readFileSync } from "node:fs";
 import { fail } from "../core/error.ts";
 
 function lines(what: string, path: string): string[] {
   let text: string;
   try {
-    text = readFileSync(path, "utf8");
+    text = process.getBuiltinModule("node:fs").readFileSync(path, "utf8");
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
     throw fail("invalid-argument", `cannot read the ${what} file "${path}": ${why}`, { cause });

@@ -39,11 +39,10 @@ class Program {
   async run(): Promise<number> {
     try {
       const code = await this.#dispatch();
-      this.out.flush();
+      await this.out.end();
       return code;
     } catch (error) {
-      if (error instanceof BrokenPipe) return PIPE_EXIT;
-      return this.#failed(error);
+      return error instanceof BrokenPipe ? PIPE_EXIT : this.#failed(error);
     } finally {
       this.#engine?.close();
     }
@@ -133,7 +132,7 @@ class Program {
     this.#adoptGlobals(command, parsed);
     for (const warning of parsed.warnings) this.out.error(warning);
     checkArguments(command, parsed.args);
-    return (await command.run(this.#invocation(parsed))) ?? 0;
+    return (await command.run(this.#invocation(command, parsed))) ?? 0;
   }
 
   /** Global flags that stood among the command's own. */
@@ -145,9 +144,9 @@ class Program {
     }
   }
 
-  #invocation(parsed: ParsedFlags): Invocation {
+  #invocation(command: AnyCommand, parsed: ParsedFlags): Invocation {
     const abort = new AbortController();
-    const signals = abortOnSignals(abort);
+    const signals = command.quick === true ? undefined : abortOnSignals(abort);
     const globals = this.#globals as GlobalValues;
     const ctx = createCtx({ signal: abort.signal, log: this.#log(globals) });
     return {
@@ -159,7 +158,7 @@ class Program {
       personality: this.personality,
       path: this.#path.join(" "),
       engine: () => this.#open(ctx, globals),
-      releaseSignals: signals.release,
+      releaseSignals: () => signals?.release(),
     };
   }
 

@@ -1,8 +1,10 @@
 /**
- * Where a command's words go. stdout is what a script wants, stderr is all talk. Writes are
- * synchronous system calls: process.stdout costs start-up time and loses what is queued at exit.
+ * Where a command's words go. stdout is what a script wants, stderr is all talk.
+ *
+ * Start-up counts here: process.stdout costs 12 ms and node:fs 1.3 ms on first use, Bun.write
+ * nothing. So a command's text is collected and leaves with one Bun.write at the end; only what
+ * must be out at once (streams, errors, more than 64 KiB) takes a synchronous write.
  */
-import { writeSync } from "node:fs";
 
 /** Thrown when the reader of stdout has gone; main ends quietly as SIGPIPE would. */
 export class BrokenPipe extends Error {}
@@ -17,6 +19,8 @@ export interface Output {
   error(text: string): void;
   errorBytes(bytes: Uint8Array): void;
   flush(): void;
+  /** What is still buffered, at the end of the program. Errors: BrokenPipe. */
+  end(): Promise<void>;
 }
 
 function codeOf(error: unknown): unknown {
@@ -25,6 +29,7 @@ function codeOf(error: unknown): unknown {
 
 /** Writes all of it; a pipe somebody made non-blocking (EAGAIN) is waited for. */
 export function writeAll(fd: number, bytes: Uint8Array): void {
+  const { writeSync } = process.getBuiltinModule("node:fs");
   let done = 0;
   while (done < bytes.length) {
     try {
@@ -37,16 +42,26 @@ export function writeAll(fd: number, bytes: Uint8Array): void {
   }
 }
 
+async function writeLast(text: string): Promise<void> {
+  try {
+    await Bun.write(Bun.stdout, text);
+  } catch (error) {
+    throw codeOf(error) === "EPIPE" ? new BrokenPipe("broken pipe") : error;
+  }
+}
+
 const FLUSH_AT = 64 * 1024;
 
-export function createOutput(stdout = 1, stderr = 2): Output {
+export function createOutput(): Output {
   const encoder = new TextEncoder();
   let pending = "";
-  const flush = (): void => {
-    if (pending === "") return;
+  const take = (): string => {
     const text = pending;
     pending = "";
-    writeAll(stdout, encoder.encode(text));
+    return text;
+  };
+  const flush = (): void => {
+    if (pending !== "") writeAll(1, encoder.encode(take()));
   };
   const write = (text: string): void => {
     pending += text;
@@ -57,16 +72,19 @@ export function createOutput(stdout = 1, stderr = 2): Output {
     line: (text) => write(`${text}\n`),
     bytes: (bytes) => {
       flush();
-      writeAll(stdout, bytes);
+      writeAll(1, bytes);
     },
     error: (text) => {
       flush();
-      writeAll(stderr, encoder.encode(`${text}\n`));
+      writeAll(2, encoder.encode(`${text}\n`));
     },
     errorBytes: (bytes) => {
       flush();
-      writeAll(stderr, bytes);
+      writeAll(2, bytes);
     },
     flush,
+    end: async () => {
+      if (pending !== "") await writeLast(take());
+    },
   };
 }

@@ -1,5 +1,4 @@
 /** Which containers a verb is meant for: by name, --all, --latest, --filter or --cidfile. */
-import { readFileSync } from "node:fs";
 import { fail } from "../core/error.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { ContainerSummary } from "../engine/list.ts";
@@ -28,6 +27,8 @@ interface SelectValues {
 
 /** First line of each file. A missing file is an error unless `ignore`. */
 function readIds(files: readonly string[], ignore: boolean): string[] {
+  if (files.length === 0) return [];
+  const { readFileSync } = process.getBuiltinModule("node:fs");
   return files.flatMap((file) => {
     try {
       return [(readFileSync(file, "utf8").split("\n")[0] as string).trim()];

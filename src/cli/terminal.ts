@@ -1,8 +1,6 @@
 /** What is known of the terminal: whether there is one, how wide it is, whether it wants colours. */
-import { isatty } from "node:tty";
-
 export function isTerminal(fd: 0 | 1 | 2): boolean {
-  return isatty(fd);
+  return process.getBuiltinModule("node:tty").isatty(fd);
 }
 
 /** Columns of the terminal behind the descriptor; 80 where nobody knows. */

@@ -1,4 +1,3 @@
-import { writeFileSync } from "node:fs";
 import { defineCommand } from "../command.ts";
 
 export const commitCommand = defineCommand({
@@ -36,7 +35,7 @@ export const commitCommand = defineCommand({
       format: flags.format as "oci" | "docker",
     });
     const id = personality.docker ? image.id : image.id.replace(/^sha256:/, "");
-    if (flags.iidfile !== undefined) writeFileSync(flags.iidfile, id);
+    if (flags.iidfile !== undefined) process.getBuiltinModule("node:fs").writeFileSync(flags.iidfile, id);
     out.line(id);
   },
 });

@@ -1,4 +1,3 @@
-import { writeFileSync } from "node:fs";
 import { fail } from "../../core/error.ts";
 import { defineCommand } from "../command.ts";
 import { completionScript, type Shell, SHELLS } from "../completion.ts";
@@ -13,6 +12,7 @@ export const completionCommand = defineCommand({
     "no-desc": { type: "bool", hidden: true, help: "No effect" },
   },
   args: { min: 1, max: 1 },
+  quick: true,
   completes: { first: "none" },
   run({ flags, args, out, personality }) {
     const shell = args[0] as string;
@@ -23,6 +23,6 @@ export const completionCommand = defineCommand({
     }
     const script = completionScript(shell as Shell, personality.name);
     if (flags.file === undefined) out.write(script);
-    else writeFileSync(flags.file, script);
+    else process.getBuiltinModule("node:fs").writeFileSync(flags.file, script);
   },
 });

@@ -13,6 +13,7 @@ function existsCommand(
     description: `Exit code 0: there is such ${noun === "image" ? "an" : "a"} ${noun}; 1: there is not.`,
     flags: {},
     args: { min: 1, max: 1 },
+    quick: true,
     completes: { first: completes, rest: "none" },
     async run({ args, engine }) {
       try {

@@ -35,6 +35,7 @@ export const historyCommand = defineCommand({
     human: { type: "bool", short: "H", default: true, help: "Sizes and times for people" },
   },
   args: { min: 1, max: 1 },
+  quick: true,
   completes: { first: "images", rest: "none" },
   async run(invocation) {
     const { ctx, flags, args, out, personality } = invocation;

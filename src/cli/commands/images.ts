@@ -40,6 +40,7 @@ export const imagesCommand = defineCommand({
     tree: { type: "bool", hidden: true, unsupported: true, help: "Platforms" },
   },
   args: { min: 0, max: 1 },
+  quick: true,
   completes: { first: "images", rest: "none" },
   async run(invocation) {
     const { ctx, flags, args, out, personality } = invocation;

@@ -8,6 +8,7 @@ export const infoCommand = defineCommand({
   description: "Shows the host, the store, and each program berth uses with its path and version.",
   flags: { ...objectFormatFlag, debug: { type: "bool", short: "D", hidden: true, help: "No effect" } },
   args: { min: 0, max: 0 },
+  quick: true,
   async run(invocation) {
     const { ctx, flags, out } = invocation;
     const engine = await invocation.engine();

@@ -113,6 +113,7 @@ export const inspectCommand = defineCommand({
     },
   },
   args: { min: 0 },
+  quick: true,
   completes: { first: "objects" },
   async run(invocation) {
     const { flags, args } = invocation;
@@ -138,6 +139,7 @@ export const containerInspectCommand = defineCommand({
     size: { type: "bool", short: "s", help: "Add sizes" },
   },
   args: { min: 0 },
+  quick: true,
   completes: { first: "containers" },
   async run(invocation) {
     const { flags, args } = invocation;
@@ -156,6 +158,7 @@ function inspector(kind: Kind, usage: string, completes: "images" | "networks"):
     description: `Shows ${kind}s in full, as JSON or by a template.`,
     flags: objectFormatFlag,
     args: { min: 1 },
+    quick: true,
     completes: { first: completes },
     run: (invocation) =>
       inspectAll(invocation, invocation.args, { kinds: [kind], size: false }, invocation.flags.format ?? ""),

@@ -37,6 +37,7 @@ export const networkLsCommand = defineCommand({
   description: "Lists networks.",
   flags: { ...filterFlag, ...formatFlag, ...noHeadingFlag, ...noTruncFlag, ...quietFlag },
   args: { min: 0, max: 0 },
+  quick: true,
   async run(invocation) {
     const { flags, out, personality } = invocation;
     const filters = parseFilters(flags.filter);

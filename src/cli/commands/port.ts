@@ -31,6 +31,7 @@ export const portCommand = defineCommand({
     latest: { type: "bool", short: "l", help: "The container created last" },
   },
   args: { min: 0, max: 2 },
+  quick: true,
   completes: { first: "running", rest: "none" },
   async run(invocation) {
     const { ctx, flags, out } = invocation;

@@ -58,6 +58,7 @@ export const psCommand = defineCommand({
     watch: { type: "int", short: "w", value: "SECONDS", help: "Show again and again" },
   },
   args: { min: 0, max: 0 },
+  quick: true,
   async run(invocation) {
     const { ctx, flags, out, personality } = invocation;
     if (flags.quiet && flags.format !== undefined && !personality.docker) {

@@ -1,4 +1,3 @@
-import { writeFileSync } from "node:fs";
 import { defineCommand } from "../command.ts";
 import { registryFlags } from "../container-flags.ts";
 import { registryOptions } from "../container-spec.ts";
@@ -31,7 +30,8 @@ export const pushCommand = defineCommand({
       registry: registryOptions(flags, changed),
     });
     progress.finish();
-    if (flags.digestfile !== undefined) writeFileSync(flags.digestfile, digest);
+    if (flags.digestfile !== undefined)
+      process.getBuiltinModule("node:fs").writeFileSync(flags.digestfile, digest);
     if (personality.docker) out.line(flags.quiet ? (args[0] as string) : `digest: ${digest}`);
     else if (!flags.quiet) out.error(`digest: ${digest}`);
   },

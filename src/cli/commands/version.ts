@@ -7,6 +7,7 @@ export const versionCommand = defineCommand({
   description: "Shows the version of berth and of what it is made with.",
   flags: objectFormatFlag,
   args: { min: 0, max: 0 },
+  quick: true,
   async run(invocation) {
     const { versionFacts } = await import("../../engine/system.ts");
     const facts = versionFacts();
