@@ -55,7 +55,8 @@ export async function writeBundle(ctx: Ctx, deps: ContainerDeps, request: Bundle
     user,
     rootfs,
     host,
-    hostEnv: process.env,
+    // Variables that take the caller's value were filled in at creation: our own environment is nobody's.
+    hostEnv: {},
     files: writeFiles(ctx, deps, request, bundle),
     mounts,
     devices: hostDevices(deps.sys, spec),

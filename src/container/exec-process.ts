@@ -7,7 +7,7 @@ import { capabilitySets } from "./capabilities.ts";
 import type { ContainerRecord } from "./container.ts";
 import type { ContainerDeps } from "./deps.ts";
 import { hostFacts } from "./host-facts.ts";
-import { processLimits } from "./process.ts";
+import { processLimits, requestedDirectory } from "./process.ts";
 import type { OciProcess, OciSpec } from "./spec-oci.ts";
 import { checkNul } from "./spec-text.ts";
 import type { ResolvedUser } from "./users.ts";
@@ -34,14 +34,7 @@ export function execProcess(
   using root = Rooted.open(deps.sys, deps.paths.merged(record.id));
   const user = request.user === undefined ? undefined : userOf(root, request.user, record.spec.groupAdd);
   const uid = user?.uid ?? own.user.uid;
-  const cwd = request.workdir ?? own.cwd;
-  if (!cwd.startsWith("/"))
-    throw fail("invalid-argument", `the working directory "${cwd}" is not an absolute path`);
-  if (/^\/proc\/(self|thread-self|\d+)(\/|$)/.test(cwd)) {
-    throw fail("invalid-argument", `the working directory "${cwd}" is not allowed`, {
-      reason: "magic-directory",
-    });
-  }
+  const cwd = request.workdir === undefined ? own.cwd : requestedDirectory(request.workdir);
   return {
     ...own,
     terminal: request.terminal,

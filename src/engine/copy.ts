@@ -62,7 +62,7 @@ export async function cp(ctx: Ctx, engine: Engine, request: CopyRequest): Promis
     stream: tarTree(engine.sys, {
       root: (source as Side).root,
       path: plan.source,
-      as: plan.name,
+      ...(plan.name === "." ? {} : { name: plan.name }),
       follow: request.follow,
     }),
   });
@@ -188,7 +188,7 @@ async function writeOut(engine: Engine, source: Side, request: CopyRequest): Pro
   for await (const chunk of tarTree(engine.sys, {
     root: source.root,
     path,
-    as: name,
+    ...(name === "." ? {} : { name }),
     follow: request.follow,
   })) {
     engine.sys.write(1, chunk);
