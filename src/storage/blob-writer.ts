@@ -50,7 +50,7 @@ export function blobLock({ sys, paths }: Pick<BlobDeps, "sys" | "paths">, digest
 }
 
 /** File name in `ingest/` of a blob whose digest is known: the same for every attempt, so that one can go on with another's bytes. */
-export function ingestName(digest: Digest): string {
+function ingestName(digest: Digest): string {
   return `${digestAlgorithm(digest)}-${digestHex(digest)}`;
 }
 

@@ -24,7 +24,8 @@ export function storeAt(base: string, owner: () => Owner = thisProcess): Store {
   const paths = storePaths(`${base}/root`, `${base}/run`);
   ensureDirs(paths);
   const db = Db.open(paths.db, 1, storageSchema);
-  const unpackCommand = [process.execPath, `${import.meta.dir}/fixture-unpack.ts`];
+  const child = `await (await import("${import.meta.dir}/unpack-child.ts")).runUnpackChild()`;
+  const unpackCommand = [process.execPath, "-e", child];
   return openStore({ db, sys: linux, paths, owner, unpackCommand });
 }
 

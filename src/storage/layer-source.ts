@@ -17,6 +17,7 @@ export class BlobSource implements Disposable {
   #writer: BlobWriter | undefined;
   #consumed = 0;
   #ended = false;
+  #reading = false;
   #head: Uint8Array = new Uint8Array(0);
 
   constructor(ctx: Ctx, bytes: AsyncIterable<Uint8Array>, onBytes?: (bytes: number) => void) {
@@ -47,8 +48,15 @@ export class BlobSource implements Disposable {
       while ((await this.#next()) !== undefined);
       return result;
     } finally {
-      if (!this.#ended) await this.#bytes.return?.();
+      if (!this.#ended) await this.#giveUp();
     }
+  }
+
+  /** Lets the source clean up. One that is stuck in a read is not waited for: it may never come back. */
+  async #giveUp(): Promise<void> {
+    const returned = this.#bytes.return?.();
+    if (!this.#reading) await returned;
+    else returned?.catch(() => {});
   }
 
   /** Verifies and publishes the blob, if there is one to keep. */
@@ -62,8 +70,11 @@ export class BlobSource implements Disposable {
 
   async #next(): Promise<Uint8Array | undefined> {
     checkCanceled(this.#ctx);
-    const { done, value } = this.#ended ? { done: true, value: undefined } : await this.#bytes.next();
-    if (done === true || value === undefined) {
+    if (this.#ended) return undefined;
+    this.#reading = true;
+    const { done, value } = await this.#bytes.next();
+    this.#reading = false;
+    if (done === true) {
       this.#ended = true;
       return undefined;
     }

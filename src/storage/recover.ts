@@ -102,7 +102,7 @@ function sweepTrash(deps: RecoverDeps): string[] {
 }
 
 /** Files of locks that nobody holds: each is the last trace of a killed process. Whoever waits for one finds out that it is gone. */
-export function sweepLocks({ sys, paths }: RecoverDeps): void {
+function sweepLocks({ sys, paths }: RecoverDeps): void {
   for (const name of namesIn(paths.locks)) FileLock.try({ sys, dir: paths.locks, name })?.release();
 }
 
