@@ -122,7 +122,7 @@ export class OutputPump {
       // Each packet is received over the last byte of the one before, which is put back: so the data of all lie end to end.
       const at = this.#end - 1;
       const covered = this.#buffer[at] as number;
-      const length = linux.receive(this.#socket, this.#buffer.subarray(at, at + 1 + LARGEST_PACKET));
+      const length = this.#packet(this.#buffer.subarray(at, at + 1 + LARGEST_PACKET));
       const type = this.#buffer[at];
       this.#buffer[at] = covered;
       if (length === undefined) return false;
@@ -133,6 +133,16 @@ export class OutputPump {
       this.#append(type === STDERR ? this.#sinks.stderr : this.#sinks.stdout, length - 1);
     }
     return true;
+  }
+
+  #packet(into: Uint8Array): number | undefined {
+    try {
+      return linux.receive(this.#socket, into);
+    } catch (error) {
+      // Said once, when the monitor goes without having read all our input; what it sent is still to be had.
+      if (!hasCode(error, "ECONNRESET")) throw error;
+      return linux.receive(this.#socket, into);
+    }
   }
 
   #append(sink: Sink | undefined, length: number): void {

@@ -17,6 +17,7 @@ import { attachStream } from "../../src/runtime/attach-stream.ts";
 import { type ExitStatus, waitExit } from "../../src/runtime/exit.ts";
 import { readLogFile } from "../../src/runtime/log-file.ts";
 import type { ExecRequest, ExecSession, MonitorRequest, OciRuntime } from "../../src/runtime/runtime.ts";
+import { SIGKILL } from "../../src/sys/const.ts";
 import { cgroupDirectories, cgroupMode } from "../../src/sys/cgroup.ts";
 import { linux } from "../../src/sys/linux.ts";
 import { which } from "../../src/sys/spawn.ts";
@@ -64,7 +65,7 @@ function processesWith(text: string): string[] {
     .filter((line) => line.includes(text));
 }
 
-export class RuntimeBox implements AsyncDisposable {
+export class RuntimeBox implements Disposable {
   readonly ctx = createCtx();
   readonly directory: string;
   readonly runDir: string;
@@ -72,6 +73,7 @@ export class RuntimeBox implements AsyncDisposable {
   readonly exits: string;
   runtime: OciRuntime | undefined;
   readonly #created: Created[] = [];
+  readonly #quieted = new Set<string>();
 
   constructor(name: string) {
     // In memory if possible, as /run is: otherwise the exit files' fsync is what the tests wait for.
@@ -163,6 +165,11 @@ export class RuntimeBox implements AsyncDisposable {
     return created;
   }
 
+  /** Counts it among what is to be cleaned up. */
+  adopt(request: MonitorRequest): void {
+    this.#created.push({ id: request.id, request, pid: 0, monitorPid: 0 });
+  }
+
   async start(command: string[], options: Options = {}): Promise<Created> {
     const created = await this.create(command, options);
     this.#oci.start(this.ctx, created.id);
@@ -183,11 +190,10 @@ export class RuntimeBox implements AsyncDisposable {
       .join("");
   }
 
-  /** Runs a command to its end and returns its status; the container is deleted. */
+  /** Runs a command to its end and returns its status. */
   async run(command: string[], options: Options = {}): Promise<{ status: number; log: string }> {
     const created = await this.start(command, options);
     const { exitCode } = await this.wait(created);
-    this.#oci.delete(this.ctx, created.id);
     return { status: exitCode, log: this.log(created) };
   }
 
@@ -240,24 +246,25 @@ export class RuntimeBox implements AsyncDisposable {
     return { status: await session.wait(), output };
   }
 
-  /** Kills and deletes all that was created and says what is left of it all the same. */
+  /** Ends what runs, so that nothing is in the next test's way. */
+  quiet(): void {
+    for (const { id } of this.#created) {
+      if (this.#quieted.has(id)) continue;
+      this.#quieted.add(id);
+      const status = this.#oci.state(this.ctx, id)?.status;
+      if (status === "paused") this.#oci.resume(this.ctx, id);
+      if (status === "paused" || status === "running") this.#oci.kill(this.ctx, id, SIGKILL);
+    }
+  }
+
+  /** Deletes all that was created and says what is left of it all the same. */
   async clean(): Promise<string[]> {
     for (const { id, monitorPid } of this.#created) {
       this.#oci.delete(this.ctx, id, { force: true });
-      const monitored = processesWith(id).some((line) => line.startsWith(`${monitorPid} `));
-      await until(
-        `monitor of ${id}`,
-        () => !processesWith(id).some((l) => l.startsWith(`${monitorPid} `)),
-        monitored ? 3000 : 0,
-      );
+      const monitored = (): boolean => processesWith(id).some((line) => line.startsWith(`${monitorPid} `));
+      await until(`the end of the monitor of ${id}`, () => !monitored());
     }
-    const left = this.census();
-    for (const { request, id } of this.#created) {
-      rmSync(request.bundle, { recursive: true, force: true });
-      rmSync(`${this.exits}/${id}`, { force: true });
-    }
-    this.#created.length = 0;
-    return left;
+    return this.census();
   }
 
   census(): string[] {
@@ -275,8 +282,7 @@ export class RuntimeBox implements AsyncDisposable {
     ];
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.clean();
+  [Symbol.dispose](): void {
     rmSync(this.directory, { recursive: true, force: true });
   }
 }
