@@ -82,7 +82,7 @@ const CASES: Record<string, Case> = {
     code: 125,
     says: ["kernel.panic"],
   },
-  "newline in a host name": { args: [...RUN, "--hostname", "a\nb", IMAGE], code: 125, says: ["hostname"] },
+  "newline in a host name": { args: [...RUN, "--hostname", "a\nb", IMAGE], code: 125, says: ["host name"] },
   "newline in --add-host": {
     args: [...RUN, "--add-host", "a\n1.2.3.4 b:1.2.3.4", IMAGE],
     code: 125,

@@ -146,17 +146,9 @@ for (const runtime of RUNTIMES) {
     });
 
     test("-it gives a terminal of the caller's size", async () => {
-      const script = [
-        ...box.argv,
-        "run",
-        "--rm",
-        "-it",
-        ...base,
-        IMAGE,
-        "sh",
-        "-c",
-        "test -t 0 && test -t 1 && echo a terminal; stty size",
-      ].join(" ");
+      const inside = "test -t 0 && test -t 1 && echo a terminal; stty size";
+      const words = [...box.argv, "run", "--rm", "-it", ...base, IMAGE, "sh", "-c", `'${inside}'`];
+      const script = words.join(" ");
       const outcome = Bun.spawnSync(["script", "-qec", `stty rows 33 cols 101; ${script}`, "/dev/null"], {
         stdin: "ignore",
       });

@@ -104,7 +104,7 @@ test("a host IP limits where a port is published, a range publishes each", async
   expect(box.ok(["port", "range", "81/tcp"])).toBe("127.0.0.1:42081");
 });
 
-test("UDP is published", () => {
+test("UDP is published", async () => {
   box.ok([
     "run",
     "-d",
@@ -113,16 +113,25 @@ test("UDP is published", () => {
     "-p",
     "127.0.0.1:42053:53/udp",
     IMAGE,
-    "sh",
-    "-c",
-    "nc -u -l -p 53 -e /bin/cat",
+    "udpsvd",
+    "0.0.0.0",
+    "53",
+    "cat",
   ]);
-  Bun.sleepSync(300);
-  const answer = Bun.spawnSync(["busybox", "nc", "-u", "-w", "1", "127.0.0.1", "42053"], {
-    stdin: Buffer.from("ping"),
-    timeout: 5000,
+  const answer = Promise.withResolvers<string>();
+  const client = await Bun.udpSocket({
+    connect: { hostname: "127.0.0.1", port: 42053 },
+    socket: { data: (_socket, data) => answer.resolve(data.toString()), error: () => {} },
   });
-  expect(answer.stdout.toString()).toBe("ping");
+  const again = setInterval(() => client.send("ping"), 100);
+  const late = setTimeout(() => answer.reject(new Error("no answer")), 5000);
+  try {
+    expect(await answer.promise).toBe("ping");
+  } finally {
+    clearInterval(again);
+    clearTimeout(late);
+    client.close();
+  }
 });
 
 test("IPv6: an address inside, and the published port on it", async () => {
