@@ -1,5 +1,6 @@
 /** The bridge of a network on the host: made at its first use after boot, then only looked up. */
 import { fail } from "../core/error.ts";
+import { failpoint } from "../core/failpoint.ts";
 import { hasCode } from "../sys/errno.ts";
 import { enableForwarding, ensureSysctl } from "../sys/net-sysctl.ts";
 import type { NetlinkSocket } from "../sys/netlink.ts";
@@ -49,6 +50,7 @@ export function raiseBridge(route: NetlinkSocket, network: NetworkRecord, ipv6: 
   const made = found === undefined;
   if (made)
     route.run(createBridge({ name: network.bridge, mac: bridgeMac(network), mtu: mtuOf(route, network) }));
+  failpoint("network.bridge.made");
   try {
     return finishBridge(route, network, ipv6);
   } catch (error) {

@@ -74,6 +74,7 @@ describe.skipIf(unavailable !== undefined)("bridge", () => {
 
   test("containers reach each other over both families at once", async () => {
     const [a, b] = [box(), box()];
+    await lab.listens(b.netns, b.v6);
     lab.tcp(b.netns, 80, "0.0.0.0");
     lab.tcp(b.netns, 81, "::");
     expect(await lab.ask(b.v4, 80, a.netns)).toBe(`80 ${a.v4}`);
@@ -89,6 +90,7 @@ describe.skipIf(unavailable !== undefined)("bridge", () => {
 
   test("a published port answers on the host's addresses and to the outside, which keeps its address", async () => {
     const a = box(["8080:80"]);
+    await lab.listens(a.netns, a.v6);
     lab.tcp(a.netns, 80, "::");
     const gateway = a.attachment.addresses[0]?.gateway;
     expect(await lab.ask("127.0.0.1", 8080)).toBe(`80 ::ffff:${gateway}`);
@@ -152,6 +154,7 @@ describe.skipIf(unavailable !== undefined)("bridge", () => {
 
   test("a container reaches itself and its neighbours through the host's address (hairpin)", async () => {
     const [a, b] = [box(["8080:80"]), box()];
+    await lab.listens(a.netns, a.v6);
     lab.tcp(a.netns, 80, "::");
     expect(await lab.ask(HOST_V4, 8080, a.netns)).toStartWith("80 ");
     expect(await lab.ask(HOST_V4, 8080, b.netns)).toStartWith("80 ");
@@ -165,6 +168,7 @@ describe.skipIf(unavailable !== undefined)("bridge", () => {
     const set = (value: number) => lab.run(`sysctl -qw ${key}-iptables=${value} ${key}-ip6tables=${value}`);
     set(0);
     const [a, b] = [box(["8080:80"]), box()];
+    await lab.listens(a.netns, a.v6);
     lab.tcp(a.netns, 80, "::");
     for (const client of [a, b]) {
       expect(await lab.ask(HOST_V4, 8080, client.netns)).toStartWith("80 ");
@@ -324,38 +328,85 @@ describe.skipIf(unavailable !== undefined)("bridge", () => {
     }
   });
 
+  /** A process that attaches one container to the lab's default network. */
+  function attachScript(id: string, ports: string[]): string {
+    return `
+      import { createCtx } from "${import.meta.dir}/../core/ctx.ts";
+      import { createNetworkDriver } from "${import.meta.dir}/bridge.ts";
+      import { networkSchema } from "${import.meta.dir}/schema.ts";
+      import { parsePorts } from "${import.meta.dir}/ports.ts";
+      import { Db } from "${import.meta.dir}/../sys/db.ts";
+      import { linux } from "${import.meta.dir}/../sys/linux.ts";
+      const dir = "${lab.dir}";
+      const db = Db.open(dir + "/berth.db", 1, networkSchema);
+      const driver = createNetworkDriver({ db, sys: linux, netnsDir: dir + "/netns", root: dir });
+      const request = { containerId: "${id}", containerName: "x", netnsPath: driver.createNetns("${id}"), network: "bridge" };
+      const { ports } = driver.attach(createCtx(), { ...request, ports: parsePorts(${JSON.stringify(ports)}) });
+      console.log(JSON.stringify(ports.map((p) => p.hostPort)));`;
+  }
+
+  test("many processes make bridge, table and containers at once", async () => {
+    driver.destroy(ctx, "bridge");
+    const ids = Array.from({ length: 16 }, () => newId());
+    boxes.push(...ids);
+    const processes = ids.map((id) =>
+      Bun.spawn([process.execPath, "-e", attachScript(id, ["20000-20100:80"])], {
+        stdout: "pipe",
+        stderr: "inherit",
+      }),
+    );
+    const ports = (await Promise.all(processes.map((p) => p.stdout.json() as Promise<[number]>))).flat();
+    expect(new Set(ports).size).toBe(16);
+    for (const [index, id] of ids.entries()) {
+      lab.tcp(`${lab.dir}/netns/${id}`, 80, "0.0.0.0");
+      expect(await lab.ask("127.0.0.1", ports[index] as number)).toStartWith("80 ");
+    }
+  }, 30_000);
+
   test("a failure at any step leaves nothing", async () => {
-    const saved = process.env["BERTH_FAILPOINTS"];
+    const id = "f".repeat(64);
     expect(isKind(refusal(["8080:80"], { netnsPath: `${lab.dir}/nowhere` }), "not-found")).toBe(true);
     expect(await lab.settled()).toEqual([]);
     for (const step of ["rows", "veth", "configure", "publish"]) {
-      const script = `
-        import { createCtx } from "${import.meta.dir}/../core/ctx.ts";
-        import { createNetworkDriver } from "${import.meta.dir}/bridge.ts";
-        import { networkSchema } from "${import.meta.dir}/schema.ts";
-        import { parsePorts } from "${import.meta.dir}/ports.ts";
-        import { Db } from "${import.meta.dir}/../sys/db.ts";
-        import { linux } from "${import.meta.dir}/../sys/linux.ts";
-        const dir = "${lab.dir}";
-        const db = Db.open(dir + "/berth.db", 1, networkSchema);
-        const driver = createNetworkDriver({ db, sys: linux, netnsDir: dir + "/netns", root: dir });
-        const id = "f".repeat(64);
-        const netnsPath = driver.createNetns(id);
-        driver.attach(createCtx(), { containerId: id, containerName: "x", netnsPath, network: "bridge", ports: parsePorts(["8080:80"]) });`;
       for (const action of ["error", "exit"]) {
         const env = { ...process.env, BERTH_FAILPOINTS: `network.attach.${step}=${action}` };
-        const run = Bun.spawnSync([process.execPath, "-e", script], { env, stderr: "pipe" });
+        const run = Bun.spawnSync([process.execPath, "-e", attachScript(id, ["8080:80"])], {
+          env,
+          stderr: "pipe",
+        });
         expect(run.success).toBe(false);
         if (action === "error") expect(run.stderr.toString()).toContain("failpoint");
-        const id = "f".repeat(64);
         expect(driver.leaseHolders()).toEqual(action === "exit" ? [id] : []);
         driver.detach(ctx, id);
         driver.removeNetns(id);
         expect(await lab.settled()).toEqual([]);
       }
     }
-    expect(process.env["BERTH_FAILPOINTS"]).toBe(saved as string);
   }, 30_000);
+
+  test("a bridge that was left half-made is finished by the next attach", async () => {
+    driver.destroy(ctx, "bridge");
+    const env = { ...process.env, BERTH_FAILPOINTS: "network.bridge.made=exit" };
+    const id = newId();
+    boxes.push(id);
+    const run = Bun.spawnSync([process.execPath, "-e", attachScript(id, [])], { env, stderr: "pipe" });
+    expect(run.signalCode).toBe("SIGKILL");
+    expect(lab.run(`ip -br addr show ${driver.inspect("bridge").bridge}`)).not.toContain("10.");
+    const a = box();
+    lab.tcp(a.netns, 80, "0.0.0.0");
+    expect(await lab.ask(a.v4, 80)).toStartWith("80 ");
+  });
+
+  test("without nft only bridge networks fail, and say what to install", () => {
+    lab.run("nft flush ruleset");
+    const id = newId();
+    const script = attachScript(id, []).replace("const dir", "Bun.which = () => null;\nconst dir");
+    const run = Bun.spawnSync([process.execPath, "-e", script], { stderr: "pipe" });
+    expect(run.stderr.toString()).toContain("nftables");
+    expect(driver.leaseHolders()).toEqual([]);
+    driver.removeNetns(id);
+    driver.reload(ctx);
+  });
 
   test("a network in use cannot be destroyed", () => {
     box();

@@ -123,8 +123,9 @@ class BridgeDriver implements NetworkDriver {
     const network = this.inspect(request.network);
     const ipv6 = hasIpv6();
     using route = openRoute();
-    const bridge = this.#bridge(ctx, route, network, ipv6);
+    // First of all, because only this can fail for want of a program.
     this.#ensureTable(ctx);
+    const bridge = this.#bridge(ctx, route, network, ipv6);
     const plan = this.#db.tx(() => this.#plan(request, network, ipv6));
     try {
       failpoint("network.attach.rows");

@@ -26,7 +26,7 @@ export interface AddHost {
   address: string;
 }
 
-export const HOST_GATEWAY = "host-gateway";
+const HOST_GATEWAY = "host-gateway";
 
 const LOCAL = `127.0.0.1\tlocalhost
 ::1\tlocalhost ip6-localhost ip6-loopback
@@ -77,7 +77,7 @@ export function isHostname(text: string): boolean {
 }
 
 /** Errors: invalid-argument. */
-export function checkHostname(text: string): string {
+function checkHostname(text: string): string {
   if (isHostname(text)) return text;
   throw fail("invalid-argument", `invalid host name "${printable(text)}"`, {
     hint: "letters, digits, - and _ in labels of at most 63 characters, joined by dots",

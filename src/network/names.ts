@@ -4,7 +4,7 @@
  */
 import { parseMac } from "../sys/netlink-route.ts";
 import { fail } from "../core/error.ts";
-import { formatIp, type Ip, ipBytes } from "./address.ts";
+import { type Ip, ipBytes } from "./address.ts";
 
 export interface StoreNames {
   /** Table of family inet. */
@@ -57,9 +57,4 @@ export function macFrom(text: string): Uint8Array {
 
 export function formatMac(mac: Uint8Array): string {
   return Array.from(mac, (byte) => byte.toString(16).padStart(2, "0")).join(":");
-}
-
-/** "10.87.0.2/16" */
-export function formatAddress(address: Ip, prefix: number): string {
-  return `${formatIp(address)}/${prefix}`;
 }

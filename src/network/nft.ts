@@ -115,7 +115,7 @@ function portField(port: number): number[] {
 }
 
 /** The text form of an element: "tcp . 8080 : 10.87.0.2 . 80". */
-export function elementText(item: MapElement): string {
+function elementText(item: MapElement): string {
   const view = new DataView(item.key.buffer, item.key.byteOffset, item.key.length);
   const hostSize = item.key.length - 8;
   const host = hostSize === 0 ? "" : `${formatIp(ipFromBytes(item.key.subarray(0, hostSize)))} . `;
@@ -132,7 +132,7 @@ function layoutChain(networks: readonly NetworkRecord[]): string {
   return `layout-${LAYOUT}-${digest.slice(0, 12)}`;
 }
 
-export function tableText(
+function tableText(
   table: string,
   networks: readonly NetworkRecord[],
   elements: readonly MapElement[],

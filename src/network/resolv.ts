@@ -51,7 +51,7 @@ export function resolvConf(request: ResolvRequest): string {
 }
 
 /** Unknown and malformed lines are left out; of several `search` and `domain` lines the last one counts. */
-export function parseResolvConf(text: string): Config {
+function parseResolvConf(text: string): Config {
   const config: Config = { nameservers: [], search: [], options: [] };
   for (const line of text.split("\n")) {
     const [keyword, ...values] = line

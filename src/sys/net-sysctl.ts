@@ -18,7 +18,7 @@ export function filtersBridges(): boolean {
 }
 
 /** `key` is a path beneath net: "ipv4/ip_forward". Undefined where the kernel has no such key. */
-export function readSysctl(key: string): string | undefined {
+function readSysctl(key: string): string | undefined {
   try {
     return readFileSync(`${ROOT}/${key}`, "utf8").trim();
   } catch (error) {

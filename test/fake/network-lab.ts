@@ -7,9 +7,10 @@
  *
  * The outside has no route to containers: an answer that arrives proves address translation.
  */
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import type { NetworkDriver } from "../../src/network/network.ts";
+import { type Ip, ipBytes, parseIp } from "../../src/network/address.ts";
 import { createNetworkDriver } from "../../src/network/bridge.ts";
 import { networkSchema } from "../../src/network/schema.ts";
 import { CLONE_NEWNET, O_CLOEXEC, O_RDONLY } from "../../src/sys/const.ts";
@@ -133,6 +134,16 @@ export class NetworkLab {
     clearTimeout(timer);
     socket.close();
     return answer;
+  }
+
+  /**
+   * Waits until the namespace listens to neighbours' questions for this IPv6 address: a kernel worker sees to it, and what is
+   * asked before is lost for a second. A container's start takes longer than that; a test's first question does not.
+   */
+  async listens(netns: string, address: string): Promise<void> {
+    const group = `ff0200000000000000000001ff${Buffer.from(ipBytes(parseIp(address) as Ip).slice(-3)).toString("hex")}`;
+    const joined = () => readFileSync("/proc/thread-self/net/igmp6", "utf8").includes(group);
+    for (let i = 0; i < 400 && !linux.inNetns(netns, joined); i++) await Bun.sleep(5);
   }
 
   stopServers(): void {
