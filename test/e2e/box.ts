@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { type Census, difference, takeCensus } from "./census.ts";
 
-const berthPath = resolve(import.meta.dir, "../../dist/berth");
+const berthPath = process.env["BERTH_E2E_BINARY"] ?? resolve(import.meta.dir, "../../dist/berth");
 
 export interface Outcome {
   code: number;
