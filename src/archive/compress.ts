@@ -175,10 +175,29 @@ function translate(error: unknown, format: Compression): unknown {
   return fail("data-loss", `${format} stream is corrupt: ${reason}`, { reason: "corrupt", cause: error });
 }
 
+/** Pieces of exactly 1 MiB: what deflate finds depends on how its input is cut, and the same input must give the same bytes. */
+async function* evenly(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  let piece = new Uint8Array(CHUNK);
+  let filled = 0;
+  for await (const chunk of source) {
+    for (let at = 0; at < chunk.length;) {
+      const take = Math.min(chunk.length - at, CHUNK - filled);
+      piece.set(chunk.subarray(at, at + take), filled);
+      at += take;
+      filled += take;
+      if (filled < CHUNK) continue;
+      yield piece;
+      piece = new Uint8Array(CHUNK);
+      filled = 0;
+    }
+  }
+  if (filled > 0) yield piece.subarray(0, filled);
+}
+
 /** RFC 1952, one member, no name, time zero. `level` 1 to 9. */
 export async function* gzip(source: AsyncIterable<Uint8Array>, level = 6): AsyncGenerator<Uint8Array> {
   const zlib = await import("node:zlib");
-  yield* through(zlib.createGzip({ level, chunkSize: CHUNK }), source, "gzip");
+  yield* through(zlib.createGzip({ level, chunkSize: CHUNK }), evenly(source), "gzip");
 }
 
 /** One frame with a checksum. One thread: with workers the streaming compressor of Bun loses data. `level` 1 to 19. */
@@ -188,5 +207,5 @@ export async function* zstd(source: AsyncIterable<Uint8Array>, level = 3): Async
     [zlib.constants.ZSTD_c_compressionLevel]: level,
     [zlib.constants.ZSTD_c_checksumFlag]: 1,
   };
-  yield* through(zlib.createZstdCompress({ chunkSize: CHUNK, params }), source, "zstd");
+  yield* through(zlib.createZstdCompress({ chunkSize: CHUNK, params }), evenly(source), "zstd");
 }
