@@ -9,14 +9,22 @@ if [ "$(id -u)" != 0 ]; then
   exit 1
 fi
 
-bold=$(tput bold 2>/dev/null || true)
-plain=$(tput sgr0 2>/dev/null || true)
+bold= plain=
+if [ -t 1 ]; then
+  bold=$(tput bold 2>/dev/null || true)
+  plain=$(tput sgr0 2>/dev/null || true)
+fi
 step() { printf '\n%s== %s%s\n' "$bold" "$1" "$plain"; }
 # Shows the command as a person would type it, then runs it.
 show() {
-  printf '%s$ berth' "$bold"
-  printf ' %q' "$@"
-  printf '%s\n' "$plain"
+  local word line="berth"
+  for word in "$@"; do
+    case $word in
+    *[!A-Za-z0-9_./:=@,-]*) line+=" ${word@Q}" ;;
+    *) line+=" $word" ;;
+    esac
+  done
+  printf '%s$ %s%s\n' "$bold" "$line" "$plain"
   "$berth" "$@"
 }
 
