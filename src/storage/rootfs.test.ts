@@ -61,6 +61,18 @@ test("a container sees its layers, writes to its own, and leaves nothing", () =>
   expect(existsSync(`${store.paths.diff(bottom)}/a`)).toBe(true);
 });
 
+test("made again after a kill it is complete; made again later it keeps what the container did", () => {
+  const layer = plantLayer(store, digestOf("layer"));
+  chmodSync(store.paths.diff(layer), 0o711);
+  mkdirSync(store.paths.container("c1"));
+  mkdirSync(`${store.paths.upper("c1")}.new`, 0o700);
+  store.rootfs.create({ id: "c1", chainId: layer });
+  expect(statSync(store.paths.upper("c1")).mode & 0o777).toBe(0o711);
+  chmodSync(store.paths.upper("c1"), 0o700);
+  store.rootfs.create({ id: "c1", chainId: layer });
+  expect(statSync(store.paths.upper("c1")).mode & 0o777).toBe(0o700);
+});
+
 test("an empty root is writable, and a busy one is let go", () => {
   store.rootfs.create({ id: "c1" });
   const root = store.rootfs.mount({ id: "c1" });

@@ -1,5 +1,5 @@
 /** Root file systems of containers: overlay mounts of an image's layers. Contract in storage.ts. */
-import { chmodSync, chownSync, mkdirSync } from "node:fs";
+import { chmodSync, chownSync, mkdirSync, renameSync, statSync } from "node:fs";
 import { fail } from "../core/error.ts";
 import { failpoint } from "../core/failpoint.ts";
 import { AT_FDCWD, AT_SYMLINK_NOFOLLOW, MNT_DETACH, UMOUNT_NOFOLLOW } from "../sys/const.ts";
@@ -68,28 +68,25 @@ export function createRootfs(deps: RootfsDeps): RootfsStore {
 
 function create(deps: RootfsDeps, { id, chainId }: RootfsRequest): void {
   const { paths, sys } = deps;
-  makeDir(paths.container(id));
-  makeDir(paths.work(id));
-  makeDir(paths.merged(id));
-  failpoint("storage.rootfs.dirs");
   const upper = paths.upper(id);
-  // The upper last: once it is there with its owner and mode, all of it is.
-  if (!makeDir(upper)) return;
+  if (statSync(upper, { throwIfNoEntry: false }) !== undefined) return;
   const model = chainId === undefined ? paths.empty : paths.diff(chainId);
   const root = sys.stat(AT_FDCWD, model, AT_SYMLINK_NOFOLLOW);
-  if (root.uid !== 0 || root.gid !== 0) chownSync(upper, root.uid, root.gid);
-  chmodSync(upper, root.mode & 0o7777);
-  copyXattrs(sys, model, upper);
+  const fresh = `${upper}.new`;
+  for (const path of [paths.container(id), paths.work(id), paths.merged(id), fresh]) makeDir(path);
+  failpoint("storage.rootfs.dirs");
+  if (root.uid !== 0 || root.gid !== 0) chownSync(fresh, root.uid, root.gid);
+  chmodSync(fresh, root.mode & 0o7777);
+  copyXattrs(sys, model, fresh);
+  // Last and at once: an upper that is there is complete, and what the container did to its root stays.
+  renameSync(fresh, upper);
 }
 
-/** False if it was there. */
-function makeDir(path: string): boolean {
+function makeDir(path: string): void {
   try {
     mkdirSync(path, 0o700);
-    return true;
   } catch (error) {
-    if (hasCode(error, "EEXIST")) return false;
-    throw error;
+    if (!hasCode(error, "EEXIST")) throw error;
   }
 }
 
