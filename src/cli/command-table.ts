@@ -257,6 +257,10 @@ const system: Entry = {
       summary: "Remove everything that is not in use",
       load: async () => (await import("./commands/system-prune.ts")).systemPruneCommand,
     },
+    reset: {
+      summary: "Remove everything of the store",
+      load: async () => (await import("./commands/system-reset.ts")).systemResetCommand,
+    },
   },
 };
 
