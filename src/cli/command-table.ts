@@ -309,3 +309,13 @@ export function findEntry(table: EntryTable, word: string): { name: string; entr
     if (entry.aliases?.includes(word) === true) return { name, entry };
   return undefined;
 }
+
+/** Where a command is documented: `container run` is `run`. */
+export function canonicalPath(path: readonly string[], entry: Entry): string[] {
+  const name = path.at(-1) as string;
+  const same = (candidate: Entry | undefined): boolean =>
+    entry.load !== undefined && candidate?.load === entry.load;
+  if (same(commandTable[name])) return [name];
+  const other = Object.entries(commandTable).find(([, candidate]) => same(candidate));
+  return other === undefined ? [...path] : [other[0]];
+}

@@ -1,6 +1,6 @@
 /** The program: finds the command, parses its flags, runs it, and turns errors into words and exit codes. */
 import { createCtx, type Ctx } from "../core/ctx.ts";
-import { fail } from "../core/error.ts";
+import { fail, isKind } from "../core/error.ts";
 import { createLog, type Log } from "../core/log.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { AnyCommand, Invocation } from "./command.ts";
@@ -16,7 +16,7 @@ import {
 } from "./global-flags.ts";
 import { BrokenPipe, createOutput } from "./output.ts";
 import { personalityOf } from "./personality.ts";
-import { abortOnSignals } from "./signals.ts";
+import { abortOnSignals, type Signals } from "./signals.ts";
 import { suggestion } from "./suggest.ts";
 
 /** As a program that SIGPIPE ended. */
@@ -31,6 +31,7 @@ class Program {
   #command: AnyCommand | undefined;
   #globals: GlobalValues | undefined;
   #engine: Engine | undefined;
+  #signals: Signals | undefined;
 
   constructor(argv: string[]) {
     this.#argv = argv;
@@ -49,6 +50,9 @@ class Program {
   }
 
   #failed(error: unknown): number {
+    // Who pressed Ctrl-C need not be told.
+    const signal = this.#signals?.received();
+    if (signal !== undefined && isKind(error, "canceled")) return 128 + signal;
     const path = this.#path.join(" ");
     const { out, personality } = this;
     const trace = this.#globals?.trace === true || process.env["BERTH_TRACE"] === "1";
@@ -146,7 +150,7 @@ class Program {
 
   #invocation(command: AnyCommand, parsed: ParsedFlags): Invocation {
     const abort = new AbortController();
-    const signals = command.quick === true ? undefined : abortOnSignals(abort);
+    this.#signals = command.quick === true ? undefined : abortOnSignals(abort);
     const globals = this.#globals as GlobalValues;
     const ctx = createCtx({ signal: abort.signal, log: this.#log(globals) });
     return {
@@ -158,7 +162,7 @@ class Program {
       personality: this.personality,
       path: this.#path.join(" "),
       engine: () => this.#open(ctx, globals),
-      releaseSignals: () => signals?.release(),
+      releaseSignals: () => this.#signals?.release(),
     };
   }
 
