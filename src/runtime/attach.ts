@@ -119,14 +119,14 @@ export class AttachStream implements Disposable {
       this.#exit = this.#resources.use(new ExitWatch(this.#request.exit));
     }
     this.#resources.use(listenToSignals(this.#request, this.#takeTerminal()));
-    for (;;) {
+    for (let exited = false; ;) {
       // First the exit, then the output: all output is in the socket before the exit file is there.
-      const exited = this.#exit?.check() !== undefined;
+      exited ||= this.#exitDue && this.#exit?.check() !== undefined;
       const state = this.#output.turn();
       if (state === "broken") return "detached";
       if (state === "ended" || (exited && !this.#output.blocked)) return "ended";
       if (this.#sendPending() && this.#inputReady && this.#readInput() === "detached") return "detached";
-      await this.#wait();
+      await this.#wait(exited);
       checkCanceled(this.#ctx);
     }
   }
@@ -141,18 +141,21 @@ export class AttachStream implements Disposable {
   }
 
   #inputReady = false;
+  /** Looking at the exit costs more than a packet, so it is done only when something says so. */
+  #exitDue = true;
 
   /** Blocks until something can be done, then lets the JS loop have its turn. */
-  async #wait(): Promise<void> {
+  async #wait(exited: boolean): Promise<void> {
     const waitsToSend = this.#pending !== undefined;
     const entries: PollEntry[] = [
       (this.#output as OutputPump).entry(waitsToSend ? POLLIN | POLLOUT : POLLIN),
-      ...(this.#exit?.entries() ?? []),
+      ...((exited ? undefined : this.#exit?.entries()) ?? []),
     ];
     const readsInput = this.#stdinOpen && !waitsToSend;
     if (readsInput) entries.push({ fd: 0, events: POLLIN });
     const ready = await waitReady(entries, { blocking: true, signal: this.#ctx.signal });
     const events = ready.at(-1) ?? 0;
+    this.#exitDue = ready.slice(1, entries.length - (readsInput ? 1 : 0)).some((one) => one !== 0);
     if (readsInput && (events & POLLNVAL) !== 0) this.#stdinOpen = false;
     this.#inputReady = readsInput && (events & (POLLIN | POLLHUP | POLLERR)) !== 0;
     await nextTurn();
