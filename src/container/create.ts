@@ -44,6 +44,8 @@ export function createContainer(ctx: Ctx, deps: ContainerDeps, request: CreateCo
     state: { status: "created", restarts: 0 },
   };
   deps.db.tx(() => {
+    // Somebody may have removed it since it was resolved; from here on this container holds it.
+    if (image !== undefined) deps.images.resolve(image.id);
     if (record.name === "") record.name = randomName((name) => deps.records.isNameFree(name));
     deps.records.insert(record);
     if (request.forRun) deps.operations.begin(id, "run");

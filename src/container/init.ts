@@ -44,7 +44,12 @@ export async function prepare(ctx: Ctx, deps: ContainerDeps, request: PrepareReq
   undo.defer(() => teardown(ctx, deps, started));
   mkdirSync(`${deps.paths.runContainer(record.id)}/persist`, { recursive: true, mode: 0o700 });
   const top = image === undefined ? undefined : chainIds(image.config.rootfs.diff_ids).at(-1);
-  const layers = top === undefined ? { id: record.id } : { id: record.id, chainId: top };
+  // Nobody will ask for the files of a container that goes with its end: no sync at its unmount.
+  const layers = {
+    id: record.id,
+    volatile: record.spec.autoRemove,
+    ...(top === undefined ? {} : { chainId: top }),
+  };
   deps.rootfs.create(layers);
   const rootfs = deps.rootfs.mount(layers);
   trace("mounted");

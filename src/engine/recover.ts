@@ -22,13 +22,14 @@ import { lockContainer } from "./lock.ts";
 import { bootFile, isNewBoot } from "./needs-recovery.ts";
 
 export async function recover(ctx: Ctx, engine: Engine): Promise<void> {
-  if (isNewBoot(engine)) await afterBoot(ctx, engine);
+  const isBoot = isNewBoot(engine);
+  if (isBoot) await afterBoot(ctx, engine);
   for (const operation of engine.operations.abandoned()) {
     await attempt(ctx, `operation on ${operation.container.slice(0, 12)}`, () =>
       resolveOperation(ctx, engine, operation),
     );
   }
-  await attempt(ctx, "leases", () => recoverStore(ctx, engine));
+  await attempt(ctx, "leases", () => recoverStore(ctx, engine, isBoot));
 }
 
 /** One thing that cannot be put right must not keep the others, or the command itself, from going on. */
@@ -63,8 +64,9 @@ async function resolveOperation(ctx: Ctx, engine: Engine, operation: Operation):
   await forget(engine, record, current.verb === "remove" ? ["remove"] : []);
 }
 
-function recoverStore(ctx: Ctx, engine: Engine): void {
-  if (engine.leases.dead().length === 0) return;
+/** After a boot it looks for leftovers even without a dead lease: a power cut may have taken the row and left the file. */
+function recoverStore(ctx: Ctx, engine: Engine, isBoot: boolean): void {
+  if (!isBoot && engine.leases.dead().length === 0) return;
   const { leases, leftovers } = reapStore(engine.store);
   ctx.log.area("engine").debug(`undid ${leases.length} leases and ${leftovers.length} leftovers`);
 }

@@ -2,7 +2,7 @@
 import { readdirSync, rmSync } from "node:fs";
 import type { Ctx } from "../core/ctx.ts";
 import { check as checkStore, type Finding } from "../storage/check.ts";
-import { orphanContainers } from "../storage/recover.ts";
+import { collectGarbage } from "../storage/gc.ts";
 import { storeUsage } from "../storage/usage.ts";
 import { cgroupMode, removeCgroup } from "../sys/cgroup.ts";
 import type { Engine, Filter } from "./engine.ts";
@@ -122,6 +122,7 @@ export interface Pruned {
 export async function systemPrune(ctx: Ctx, engine: Engine, request: PruneRequest): Promise<Pruned> {
   const containers = await prune(ctx, engine, { filters: request.filters });
   const images = await pruneImages(ctx, engine, { all: request.all, filters: request.filters });
+  const leftovers = collectGarbage(engine.store);
   const volumes = request.volumes
     ? df(ctx, engine)
         .find((r) => r.type === "Local Volumes")
@@ -134,7 +135,11 @@ export async function systemPrune(ctx: Ctx, engine: Engine, request: PruneReques
     images: images.deleted,
     networks: [],
     volumes: (volumes ?? []).map((v) => v.name),
-    reclaimed: containers.reclaimed + images.reclaimed + (volumes ?? []).reduce((sum, v) => sum + v.size, 0),
+    reclaimed:
+      containers.reclaimed +
+      images.reclaimed +
+      leftovers.bytes +
+      (volumes ?? []).reduce((sum, v) => sum + v.size, 0),
   };
 }
 
@@ -147,16 +152,8 @@ export async function check(
   const { recover } = await import("./recover.ts");
   await recover(ctx, engine);
   const known = (): Set<string> => new Set(engine.records.list().map((record) => record.id));
-  const findings = await checkStore(ctx, engine.store, { ...request, containers: known });
-  for (const id of orphanContainers(engine.store, known)) {
-    if (request.repair) engine.rootfs.remove(id);
-    findings.push({
-      kind: "orphan-container",
-      object: id,
-      detail: "files of a container that has no record",
-      repaired: request.repair,
-    });
-  }
+  const inUse = (id: string): string[] => engine.records.usersOf(id);
+  const findings = await checkStore(ctx, engine.store, { ...request, containers: known, inUse });
   for (const id of engine.network.leaseHolders()) {
     if (engine.records.get(id) !== undefined) continue;
     if (request.repair) engine.network.detach(ctx, id);
