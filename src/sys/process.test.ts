@@ -115,3 +115,16 @@ test("umask gives back the one before", () => {
   const before = linux.umask(0o077);
   expect(linux.umask(before)).toBe(0o077);
 });
+
+test("startTime: a zombie has none", async () => {
+  const parent = Bun.spawn(["sh", "-c", "sleep 0 & echo $!; exec sleep 5"], { stdout: "pipe" });
+  try {
+    const { value } = await parent.stdout.getReader().read();
+    const pid = Number(Buffer.from(value as Uint8Array).toString());
+    for (let i = 0; i < 100 && linux.startTime(pid) !== undefined; i++) await Bun.sleep(10);
+    expect(await Bun.file(`/proc/${pid}/stat`).text()).toContain(") Z ");
+    expect(linux.startTime(pid)).toBeUndefined();
+  } finally {
+    parent.kill();
+  }
+});

@@ -39,8 +39,10 @@ function procText(path: string): string | undefined {
 export function startTime(pid: number): number | undefined {
   const text = procText(`/proc/${pid}/stat`);
   // The second field is a name in parentheses, which may hold spaces and parentheses itself.
-  const field = text?.slice(text.lastIndexOf(")") + 2).split(" ")[19];
-  return field === undefined ? undefined : Number(field);
+  const fields = text?.slice(text.lastIndexOf(")") + 2).split(" ");
+  // What only waits for its parent to notice does nothing any more: it holds no lock, owns no work.
+  if (fields === undefined || fields[0] === "Z" || fields[0] === "X") return undefined;
+  return Number(fields[19]);
 }
 
 export function poll(entries: PollEntry[], timeoutMs: number): number[] {

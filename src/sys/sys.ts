@@ -178,7 +178,7 @@ export interface ProcessCalls {
   pidfdOpen(pid: number): Fd;
   pidfdSignal(fd: Fd, signal: number): void;
   kill(pid: number, signal: number): void;
-  /** Field 22 of /proc/PID/stat (clock ticks since boot), or undefined if there is no such process. */
+  /** Field 22 of /proc/PID/stat (clock ticks since boot), or undefined if there is no such process, or only a zombie. */
   startTime(pid: number): number | undefined;
   /** Blocks at most `timeoutMs` (-1: no limit); returns revents in order; EINTR gives all zeros. */
   poll(entries: PollEntry[], timeoutMs: number): number[];
