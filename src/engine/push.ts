@@ -60,7 +60,7 @@ function target(record: ImageRecord, { image, destination }: PushRequest): Refer
 }
 
 /** The name by which the image was asked for, or its only one. */
-export function nameOf(record: ImageRecord, image: string): string {
+function nameOf(record: ImageRecord, image: string): string {
   const asked = askedName(record, image);
   const [only, ...more] = record.names;
   if (asked !== undefined) return asked;

@@ -35,7 +35,7 @@ export function hostPlatform(): Platform {
 }
 
 /** One spelling for each platform: arm64/v8 and amd64/v1 lose their variant, arm without one is v7. */
-export function normalizePlatform(platform: Platform): Platform {
+function normalizePlatform(platform: Platform): Platform {
   const os = platform.os.toLowerCase() === "macos" ? "darwin" : platform.os.toLowerCase();
   const given = platform.architecture.toLowerCase();
   const [architecture, implied] = ARCHITECTURES[given] ?? [given];
@@ -89,7 +89,7 @@ export function platformOf(fields: JsonObject): Platform {
 }
 
 /** Everything that runs where `wanted` runs, best first: lower variants of the same architecture. */
-export function candidates(wanted: Platform): Platform[] {
+function candidates(wanted: Platform): Platform[] {
   const { os, architecture, variant } = normalizePlatform(wanted);
   const make = (v: string | undefined): Platform => defined<Platform>({ os, architecture, variant: v });
   const level = /^v(\d+)(?:\.(\d+))?$/.exec(variant ?? "");

@@ -200,10 +200,7 @@ class Session {
 }
 
 /** Pieces of exactly `length` bytes, the last one shorter. */
-export async function* inChunks(
-  source: AsyncIterable<Uint8Array>,
-  length: number,
-): AsyncIterable<Uint8Array> {
+async function* inChunks(source: AsyncIterable<Uint8Array>, length: number): AsyncIterable<Uint8Array> {
   let parts: Uint8Array[] = [];
   let held = 0;
   for await (let chunk of source) {
