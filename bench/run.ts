@@ -51,13 +51,14 @@ function hyperfine(
   );
 }
 
-function timed(
-  peers: Peer[],
-  work: string,
-  budget: Row["budget"],
-  line: (peer: Peer) => string,
-  runs = 40,
-): Row {
+interface Timed {
+  work: string;
+  budget: Row["budget"];
+  line: (peer: Peer) => string;
+  runs?: number;
+}
+
+function timed(peers: Peer[], { work, budget, line, runs = 40 }: Timed): Row {
   console.error(`measuring: ${work}`);
   return { work, budget, value: hyperfine(Object.fromEntries(peers.map((p) => [p.name, line(p)])), runs) };
 }
@@ -116,13 +117,20 @@ function measure(peers: Peer[]): Row[] {
     const outcome = runArgv(line.split(/\s+/));
     if (outcome.code !== 0) throw new Error(`${line}: ${outcome.stderr}`);
   }
+  const runBudget = { docker: 0.25, podman: 0.25 };
   const rows = [
-    timed(peers, "ps", { docker: 0.5 }, (p) => `${p.command} ps`, 100),
-    timed(peers, "run --rm IMG true, bridge network", { docker: 0.25, podman: 0.25 }, (p) => run(p, "")),
-    timed(peers, "run --rm --network none IMG true", { docker: 0.4, podman: 0.4 }, (p) =>
-      run(p, "--network none"),
-    ),
-    timed(peers, "exec CTR true", { docker: 0.5, podman: 0.5 }, (p) => `${p.command} exec stay true`),
+    timed(peers, { work: "ps", budget: { docker: 0.5 }, line: (p) => `${p.command} ps`, runs: 100 }),
+    timed(peers, { work: "run --rm IMG true, bridge network", budget: runBudget, line: (p) => run(p, "") }),
+    timed(peers, {
+      work: "run --rm --network none IMG true",
+      budget: { docker: 0.4, podman: 0.4 },
+      line: (p) => run(p, "--network none"),
+    }),
+    timed(peers, {
+      work: "exec CTR true",
+      budget: { docker: 0.5, podman: 0.5 },
+      line: (p) => `${p.command} exec stay true`,
+    }),
   ];
   for (const peer of peers) runArgv(`${peer.command} rm -f stay`.split(/\s+/));
   return [...rows, memoryPerContainer(peers)];

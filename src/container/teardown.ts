@@ -30,8 +30,9 @@ export async function teardown(ctx: Ctx, deps: ContainerDeps, record: ContainerR
   await step("files", () => removeRunFiles(deps, record.id));
   const first = errors.shift();
   if (first === undefined) return;
-  if (first instanceof EngineError) first.undoErrors.push(...errors);
-  throw first;
+  const error = first instanceof Error ? first : new Error(String(first));
+  if (error instanceof EngineError) error.undoErrors.push(...errors);
+  throw error;
 }
 
 async function deleteFromRuntime(ctx: Ctx, deps: ContainerDeps, record: ContainerRecord): Promise<void> {

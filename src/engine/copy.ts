@@ -10,7 +10,6 @@ import { fstatSync } from "node:fs";
 import { basename, dirname, resolve } from "node:path";
 import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
-import { rfc3339 } from "../core/time.ts";
 import { tarTree } from "../storage/changes.ts";
 import { spawnUnpack } from "../storage/unpack.ts";
 import { S_IFDIR, S_IFMT } from "../sys/const.ts";
@@ -197,34 +196,4 @@ async function writeOut(engine: Engine, source: Side, request: CopyRequest): Pro
 
 async function* stdinStream(): AsyncIterable<Uint8Array> {
   for await (const chunk of Bun.stdin.stream()) yield chunk;
-}
-
-export interface PathFacts {
-  name: string;
-  size: number;
-  mode: number;
-  /** RFC 3339. */
-  mtime: string;
-  linkTarget: string;
-}
-
-/** Docker's ContainerPathStat, without following a link. Errors: not-found. */
-export async function statPath(
-  ctx: Ctx,
-  engine: Engine,
-  request: { container: string; path: string },
-): Promise<PathFacts> {
-  using mounted = await openContainer(ctx, engine, request.container);
-  using rooted = Rooted.open(engine.sys, mounted.root);
-  const path = clean(request.path);
-  const stat = statIn(engine, { root: mounted.root, path }, false);
-  if (stat === undefined) throw missing(request.path);
-  const isLink = (stat.mode & S_IFMT) === 0o120000;
-  return {
-    name: basename(path),
-    size: stat.size,
-    mode: stat.mode,
-    mtime: rfc3339(Number(stat.mtimeNs / 1_000_000n)),
-    linkTarget: isLink ? Buffer.from(rooted.readlink(path)).toString() : "",
-  };
 }

@@ -94,6 +94,7 @@ function mountsOf(spec: ContainerSpec): object[] {
     }));
 }
 
+// oxlint-disable-next-line complexity -- a table of fields; every default counts as a branch
 function configOf(engine: Engine, record: ContainerRecord): object {
   const { spec } = record;
   const image = spec.imageId === undefined ? undefined : engine.images.find(spec.imageId)?.config.config;
@@ -132,6 +133,7 @@ function overrides(env: string[], entry: string): boolean {
   return env.some((e) => e.startsWith(key));
 }
 
+// oxlint-disable-next-line complexity -- a table of fields; every default counts as a branch
 function hostConfigOf(record: ContainerRecord): object {
   const { spec } = record;
   const r = spec.resources;
@@ -192,7 +194,7 @@ function hostConfigOf(record: ContainerRecord): object {
 }
 
 /** `{"80/tcp": [{HostIp, HostPort}]}`, one entry a port of a range. */
-export function portBindings(ports: PortMapping[]): Record<string, { HostIp: string; HostPort: string }[]> {
+function portBindings(ports: PortMapping[]): Record<string, { HostIp: string; HostPort: string }[]> {
   const bindings: Record<string, { HostIp: string; HostPort: string }[]> = {};
   for (const port of ports) {
     for (let i = 0; i < port.range; i++) {
@@ -204,6 +206,7 @@ export function portBindings(ports: PortMapping[]): Record<string, { HostIp: str
   return bindings;
 }
 
+// oxlint-disable-next-line complexity -- a table of fields; every default counts as a branch
 function networkSettingsOf(record: ContainerRecord): object {
   const attachment = record.state.status === "exited" ? undefined : record.state.attachment;
   const v4 = attachment?.addresses.find((a) => !a.address.includes(":"));

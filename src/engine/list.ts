@@ -58,7 +58,7 @@ export function latest(engine: Engine): ContainerRecord {
   return refresh(engine, record);
 }
 
-export function statusText(state: ContainerState, nowMs: number = Date.now()): string {
+function statusText(state: ContainerState, nowMs: number = Date.now()): string {
   const since = (time: string | undefined): string => humanDuration(nowMs - Date.parse(time ?? ""));
   switch (state.status) {
     case "running":

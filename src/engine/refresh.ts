@@ -14,7 +14,7 @@ export function refreshAll(engine: Engine): ContainerRecord[] {
   return engine.records.list().map((record) => refresh(engine, record));
 }
 
-export function probesOf(engine: Engine): Probes {
+function probesOf(engine: Engine): Probes {
   return {
     bootId,
     startTime: (pid) => engine.sys.startTime(pid),

@@ -57,28 +57,24 @@ function chosen(engine: Engine, request: StatsRequest): ContainerRecord[] {
   );
 }
 
+type Used = NonNullable<ReturnType<typeof cgroupStats>>;
+
 function sample(record: ContainerRecord, before: StatsSample | undefined): StatsSample {
-  const { pid = 0, startedAt } = record.state;
+  const { pid = 0, startedAt = "" } = record.state;
   const isUp = record.state.status === "running" || record.state.status === "paused";
   const used = isUp ? usageOf(pid) : undefined;
+  const net = isUp ? interfaceBytes(pid) : { received: 0, sent: 0 };
   const timeNs = BigInt(Date.now()) * 1_000_000n;
-  const startedNs = BigInt(Math.max(0, Date.parse(startedAt ?? "") || 0)) * 1_000_000n;
+  const startedNs = BigInt(Math.max(0, Date.parse(startedAt) || 0)) * 1_000_000n;
   const cpuNanos = BigInt(Math.round(used?.cpu.usageNs ?? 0));
   const since = before ?? { cpuNanos: 0n, timeNs: startedNs };
-  const wall = Number(timeNs - since.timeNs);
-  const host = memory().total;
-  const memoryLimit = Math.min(used?.memory.limit ?? host, host);
-  const memoryUsage = used === undefined ? 0 : Math.max(0, used.memory.usage - used.memory.cache);
-  const net = isUp ? interfaceBytes(pid) : { received: 0, sent: 0 };
   return {
     id: record.id,
     name: record.name,
-    cpuPercent: wall <= 0 ? 0 : Math.min((Number(cpuNanos - since.cpuNanos) / wall) * 100, cpus() * 100),
+    cpuPercent: cpuShare(cpuNanos - since.cpuNanos, timeNs - since.timeNs),
     cpuNanos,
     systemNanos: BigInt(Math.round(used?.cpu.systemNs ?? 0)),
-    memoryUsage,
-    memoryLimit: isUp ? memoryLimit : 0,
-    memoryPercent: memoryLimit === 0 ? 0 : (memoryUsage / memoryLimit) * 100,
+    ...memoryOf(used),
     netInput: net.received,
     netOutput: net.sent,
     blockInput: used?.io.readBytes ?? 0,
@@ -89,7 +85,21 @@ function sample(record: ContainerRecord, before: StatsSample | undefined): Stats
   };
 }
 
-function usageOf(pid: number): ReturnType<typeof cgroupStats> {
+/** Per cent of one CPU, at most all of them: clocks of cgroup and wall differ by a little. */
+function cpuShare(cpu: bigint, wall: bigint): number {
+  return wall <= 0n ? 0 : Math.min((Number(cpu) / Number(wall)) * 100, cpus() * 100);
+}
+
+function memoryOf(
+  used: Used | undefined,
+): Pick<StatsSample, "memoryUsage" | "memoryLimit" | "memoryPercent"> {
+  if (used === undefined) return { memoryUsage: 0, memoryLimit: 0, memoryPercent: 0 };
+  const memoryLimit = Math.min(used.memory.limit, memory().total);
+  const memoryUsage = Math.max(0, used.memory.usage - used.memory.cache);
+  return { memoryUsage, memoryLimit, memoryPercent: (memoryUsage / memoryLimit) * 100 };
+}
+
+function usageOf(pid: number): Used | undefined {
   const own = cgroupsOf(pid);
   const path = own.get("memory") ?? own.get("pids") ?? own.get("");
   return path === undefined ? undefined : cgroupStats(cgroupMode(), path);

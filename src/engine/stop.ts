@@ -4,7 +4,7 @@ import { fail, isKind } from "../core/error.ts";
 import type { ContainerRecord } from "../container/container.ts";
 import { isLive } from "../container/state.ts";
 import type { OciRuntime } from "../runtime/runtime.ts";
-import { signalNumber } from "../sys/const.ts";
+import { SIGKILL, signalNumber } from "../sys/const.ts";
 import { addEvent, settle } from "./cleanup.ts";
 import type { Engine } from "./engine.ts";
 import { resolveContainer } from "./list.ts";
@@ -52,7 +52,7 @@ interface Ending {
 }
 
 async function endsAfter(ctx: Ctx, engine: Engine, ending: Ending): Promise<boolean> {
-  signalInit(ctx, engine, ending.runtime, ending.record, ending.signal);
+  signalInit(ctx, ending.runtime, ending.record, ending.signal);
   const ms = ending.seconds < 0 ? Number.POSITIVE_INFINITY : ending.seconds * 1000;
   return waitUntilEnded(ctx, engine, ending.record.id, ms);
 }
@@ -63,7 +63,7 @@ async function killForGood(
   record: ContainerRecord,
   runtime: OciRuntime,
 ): Promise<void> {
-  signalInit(ctx, engine, runtime, record, 9);
+  signalInit(ctx, runtime, record, SIGKILL);
   if (await waitUntilEnded(ctx, engine, record.id, KILL_WAIT_MS)) return;
   throw fail(
     "deadline-exceeded",
@@ -83,13 +83,7 @@ function stopSignal(engine: Engine, record: ContainerRecord, request: StopReques
 }
 
 /** A signal to the container's first process. One that has just ended is no error. */
-function signalInit(
-  ctx: Ctx,
-  _engine: Engine,
-  runtime: OciRuntime,
-  record: ContainerRecord,
-  signal: number,
-): void {
+function signalInit(ctx: Ctx, runtime: OciRuntime, record: ContainerRecord, signal: number): void {
   try {
     runtime.kill(ctx, record.id, signal);
   } catch (error) {
@@ -111,7 +105,7 @@ export async function kill(
   const record = running(engine, request.container, "kill");
   const runtime = await runtimeOf(ctx, engine, record);
   runtime.kill(ctx, record.id, signal);
-  if (signal === 9) {
+  if (signal === SIGKILL) {
     engine.records.update(record.id, { stoppedByUser: true });
     await waitUntilEnded(ctx, engine, record.id, KILL_WAIT_MS);
   }

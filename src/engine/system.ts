@@ -22,7 +22,7 @@ export interface VersionFacts {
   arch: string;
 }
 
-export const VERSION = "0.1.0";
+const VERSION = "0.1.0";
 
 export function versionFacts(): VersionFacts {
   return {
