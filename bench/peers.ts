@@ -1,5 +1,5 @@
 /** The engines that are compared, each on a store of its own with the same busybox image. All of them are taken down again. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { busyboxTar, runArgv } from "../test/e2e/box.ts";
@@ -23,6 +23,11 @@ function must(argv: string[], stdin?: Uint8Array): string {
   return outcome.stdout.trim();
 }
 
+/** State that a reboot may take lies on a tmpfs, as /run does on a machine of Debian's making: for all three engines. */
+function runDirectory(name: string): string {
+  return mkdtempSync(`/dev/shm/bench-${name}-`);
+}
+
 function rootfsTar(dir: string): string {
   const path = join(dir, "busybox.tar");
   writeFileSync(path, busyboxTar(dir));
@@ -31,7 +36,8 @@ function rootfsTar(dir: string): string {
 
 export function berthPeer(): Peer {
   const dir = mkdtempSync(join(tmpdir(), "bench-berth-"));
-  const argv = [resolve(import.meta.dir, "../dist/berth"), "--root", `${dir}/root`, "--run", `${dir}/run`];
+  const run = runDirectory("berth");
+  const argv = [resolve(import.meta.dir, "../dist/berth"), "--root", `${dir}/root`, "--run", run];
   must([...argv, "import", rootfsTar(dir), IMAGE]);
   return {
     name: "berth",
@@ -41,20 +47,23 @@ export function berthPeer(): Peer {
     image: IMAGE,
     close: () => {
       runArgv([...argv, "system", "reset", "--force"]);
-      rmSync(dir, { recursive: true, force: true });
+      for (const path of [dir, run]) rmSync(path, { recursive: true, force: true });
     },
   };
 }
 
 export function podmanPeer(): Peer {
   const dir = mkdtempSync(join(tmpdir(), "bench-podman-"));
+  const run = runDirectory("podman");
   const restoreFirewall = keepFirewall();
   const argv = [
     "podman",
     "--root",
     `${dir}/root`,
     "--runroot",
-    `${dir}/run`,
+    run,
+    "--tmpdir",
+    `${run}/tmp`,
     "--runtime",
     "runc",
     "--cgroup-manager",
@@ -74,7 +83,7 @@ export function podmanPeer(): Peer {
       runArgv(["umount", `${dir}/root/overlay`]);
       runArgv(["ip", "link", "delete", "podman0"]);
       restoreFirewall();
-      rmSync(dir, { recursive: true, force: true });
+      for (const path of [dir, run]) rmSync(path, { recursive: true, force: true });
     },
   };
 }
@@ -89,21 +98,11 @@ function keepFirewall(): () => void {
 /** Starts a dockerd of our own, which starts its own containerd. */
 export async function dockerPeer(): Promise<Peer> {
   const dir = mkdtempSync(join(tmpdir(), "bench-docker-"));
-  mkdirSync(`${dir}/exec`);
+  const run = runDirectory("docker");
   const socket = `unix://${dir}/docker.sock`;
   const restoreFirewall = keepFirewall();
   const daemon = Bun.spawn(
-    [
-      "dockerd",
-      "--data-root",
-      `${dir}/root`,
-      "--exec-root",
-      `${dir}/exec`,
-      "--pidfile",
-      `${dir}/pid`,
-      "-H",
-      socket,
-    ],
+    ["dockerd", "--data-root", `${dir}/root`, "--exec-root", run, "--pidfile", `${dir}/pid`, "-H", socket],
     { stdin: "ignore", stdout: Bun.file(`${dir}/log`), stderr: Bun.file(`${dir}/log`) },
   );
   const argv = ["docker", "-H", socket];
@@ -125,7 +124,7 @@ export async function dockerPeer(): Promise<Peer> {
       for (let tries = 0; daemon.exitCode === null && tries < 100; tries++) Bun.sleepSync(100);
       runArgv(["ip", "link", "delete", "docker0"]);
       restoreFirewall();
-      rmSync(dir, { recursive: true, force: true });
+      for (const path of [dir, run]) rmSync(path, { recursive: true, force: true });
     },
   };
 }

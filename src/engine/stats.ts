@@ -73,13 +73,10 @@ function sample(record: ContainerRecord, before: StatsSample | undefined): Stats
     name: record.name,
     cpuPercent: cpuShare(cpuNanos - since.cpuNanos, timeNs - since.timeNs),
     cpuNanos,
-    systemNanos: BigInt(Math.round(used?.cpu.systemNs ?? 0)),
     ...memoryOf(used),
     netInput: net.received,
     netOutput: net.sent,
-    blockInput: used?.io.readBytes ?? 0,
-    blockOutput: used?.io.writeBytes ?? 0,
-    pids: used?.pids.current ?? 0,
+    ...countsOf(used),
     timeNs,
     startedNs,
   };
@@ -88,6 +85,15 @@ function sample(record: ContainerRecord, before: StatsSample | undefined): Stats
 /** Per cent of one CPU, at most all of them: clocks of cgroup and wall differ by a little. */
 function cpuShare(cpu: bigint, wall: bigint): number {
   return wall <= 0n ? 0 : Math.min((Number(cpu) / Number(wall)) * 100, cpus() * 100);
+}
+
+function countsOf(
+  used: Used | undefined,
+): Pick<StatsSample, "systemNanos" | "blockInput" | "blockOutput" | "pids"> {
+  if (used === undefined) return { systemNanos: 0n, blockInput: 0, blockOutput: 0, pids: 0 };
+  const { readBytes, writeBytes } = used.io;
+  const systemNanos = BigInt(Math.round(used.cpu.systemNs));
+  return { systemNanos, blockInput: readBytes, blockOutput: writeBytes, pids: used.pids.current };
 }
 
 function memoryOf(
