@@ -60,8 +60,11 @@ describe("words of errors", () => {
     expect(printed("docker", fail("not-found", "no such image"))).toBe(
       "docker: Error response from daemon: no such image\n\nRun 'docker run --help' for more information\n",
     );
-    expect(printed("docker", fail("not-found", "no such container: x"), "rm")).toBe(
-      "Error response from daemon: no such container: x\n",
+    const missing = fail("not-found", 'no container with name or ID "x" found: no such container');
+    expect(printed("docker", missing, "rm")).toBe("Error response from daemon: No such container: x\n");
+    const unknown = fail("invalid-argument", "unknown command: docker x", { reason: "unknown-command" });
+    expect(printed("docker", unknown, "")).toBe(
+      "docker: unknown command: docker x\n\nRun 'docker --help' for more information\n",
     );
     expect(printed("docker", fail("invalid-argument", "unknown flag: --x", { reason: "unknown-flag" }))).toBe(
       "unknown flag: --x\n\nUsage:  docker run [options] IMAGE\n\nRun 'docker run --help' for more information\n",

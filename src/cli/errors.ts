@@ -33,8 +33,13 @@ export function exitCodeOf(error: unknown, path: string, personality: Personalit
 
 /** Mistakes in the call itself, found before any verb was called. */
 function isUsageError(error: unknown): boolean {
-  if (!(error instanceof EngineError)) return false;
-  return ["unknown-flag", "flag-value", "flag-needs-value", "arguments"].includes(error.reason);
+  return ["unknown-flag", "flag-value", "flag-needs-value", "arguments"].some((reason) =>
+    isReason(error, reason),
+  );
+}
+
+function isReason(error: unknown, reason: string): boolean {
+  return error instanceof EngineError && error.reason === reason;
 }
 
 function isInternal(error: unknown): boolean {
@@ -67,9 +72,27 @@ function plainLines(error: unknown, context: ErrorContext): string[] {
   return lines;
 }
 
-function dockerLines(error: unknown, context: ErrorContext): string[] {
+/** docker's own words where scripts look for them; the engine speaks podman's. */
+const DOCKER_WORDS: [RegExp, string][] = [
+  [/^no container with name or ID "(.*)" found: no such container$/, "No such container: $1"],
+  [/^(.*): image not known$/, "No such image: $1"],
+  [/^no such object: "(.*)"$/, "No such object: $1"],
+];
+
+function dockerMessage(error: unknown): string {
   const message = messageOf(error);
-  const program = `docker ${context.path}`;
+  for (const [pattern, words] of DOCKER_WORDS) {
+    if (pattern.test(message)) return message.replace(pattern, words);
+  }
+  return message;
+}
+
+function dockerLines(error: unknown, context: ErrorContext): string[] {
+  const message = dockerMessage(error);
+  const program = `docker ${context.path}`.trimEnd();
+  if (isReason(error, "unknown-command"))
+    return [`docker: ${message}`, `\nRun '${program} --help' for more information`];
+  if (isReason(error, "no-such-object")) return [`Error: ${message}`];
   if (isUsageError(error)) {
     const usage = context.usage === undefined ? [] : [`\nUsage:  ${program} ${context.usage}`];
     return [message, ...usage, `\nRun '${program} --help' for more information`];

@@ -117,9 +117,17 @@ class Program {
     const near = suggestion(word, names);
     const called = [name, ...this.#path, word].join(" ");
     const see = `try '${[name, ...this.#path].join(" ")} --help'`;
-    return fail("invalid-argument", `unrecognized command \`${called}\``, {
+    const guess = near === undefined ? undefined : `did you mean "${near}"?`;
+    // docker's error ends with the same advice anyway.
+    const hint = this.personality.docker
+      ? guess
+      : [guess, see].filter((part) => part !== undefined).join(" ");
+    const message = this.personality.docker
+      ? `unknown command: ${called}`
+      : `unrecognized command \`${called}\``;
+    return fail("invalid-argument", message, {
       reason: "unknown-command",
-      hint: near === undefined ? see : `did you mean "${near}"? ${see}`,
+      ...(hint === undefined ? {} : { hint }),
     });
   }
 
