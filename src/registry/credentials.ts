@@ -54,11 +54,6 @@ function authFiles(explicit: string | undefined): string[] {
   ];
 }
 
-/** Where a login is written: the explicit file, or the first of the list. */
-export function loginFile(explicit?: string): string {
-  return authFiles(explicit)[0] as string;
-}
-
 function readAuthFile(path: string): AuthFile | undefined {
   let value: unknown;
   try {
