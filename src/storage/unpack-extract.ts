@@ -8,7 +8,7 @@
 import type { TarEntry, TarSink } from "../archive/archive.ts";
 import { fail } from "../core/error.ts";
 import * as k from "../sys/const.ts";
-import { hasCode } from "../sys/errno.ts";
+import { hasCode, type SysError } from "../sys/errno.ts";
 import { joined } from "../sys/path-bytes.ts";
 import type { Fd, Sys } from "../sys/sys.ts";
 import { type Place, cleanPath, keyOf, pointsOutside, shown, type UnpackTree } from "./unpack-tree.ts";
@@ -55,6 +55,19 @@ export class Extractor implements TarSink {
   }
 
   entry(entry: TarEntry): void {
+    try {
+      this.#entry(entry);
+    } catch (error) {
+      if (!hasCode(error, "ELOOP", "ENAMETOOLONG")) throw error;
+      const { code } = error as SysError;
+      throw fail("invalid-argument", `tar entry "${shown(entry.name)}" cannot be made: ${code}`, {
+        reason: code,
+        cause: error,
+      });
+    }
+  }
+
+  #entry(entry: TarEntry): void {
     const own = cleanPath(entry.name);
     if (own.length === 0) return this.#root(entry);
     const parts = [...this.#inside, ...own];
