@@ -290,6 +290,28 @@ describe("manifests", () => {
   });
 });
 
+test("a proxy of the environment is not asked for loopback", async () => {
+  const registry = fake();
+  registry.addManifest("v1", {});
+  // The proxy is read when a process starts, so it takes one of its own.
+  const script = `
+    const { openRegistry } = await import("${import.meta.dir}/client.ts");
+    const { createCtx } = await import("${import.meta.dir}/../core/ctx.ts");
+    const [registry, repository] = ["${registry.host}", "x"];
+    await openRegistry({ registry, repository }, { registriesConf: "${conf}" }).manifest(createCtx(), "v1");`;
+  const proxy = "http://127.0.0.1:9";
+  const env = {
+    ...process.env,
+    HTTP_PROXY: proxy,
+    http_proxy: proxy,
+    HTTPS_PROXY: proxy,
+    https_proxy: proxy,
+  };
+  const child = Bun.spawn([process.execPath, "-e", script], { env, stdio: ["ignore", "ignore", "pipe"] });
+  const complaint = await new Response(child.stderr).text();
+  expect([await child.exited, complaint]).toEqual([0, ""]);
+});
+
 describe("redirects", () => {
   test("the Authorization header stays with its host", async () => {
     const registry = fake();

@@ -58,7 +58,11 @@ export class Http {
         options.body = stream as unknown as ReadableStream;
       }
       // Bun's own limit would end a long upload; the watchdog decides.
-      const response = await fetch(url, { ...options, timeout: false } as BunFetchRequestInit);
+      const response = await fetch(url, {
+        ...options,
+        timeout: false,
+        ...direct(url),
+      } as BunFetchRequestInit);
       watchdog.touch();
       return new Reply(ctx, url, response, watchdog);
     } catch (error) {
@@ -87,6 +91,11 @@ export class Http {
     if (this.#policy.insecure) return { rejectUnauthorized: false, ...client };
     return material.ca.length === 0 ? client : { ca: material.ca, ...client };
   }
+}
+
+/** A proxy of the environment is never asked for this machine itself, as everywhere else in the field. */
+function direct(url: URL): { proxy?: false } {
+  return isLoopback(url.host) ? { proxy: false } : {};
 }
 
 async function* watched(source: AsyncIterable<Uint8Array>, watchdog: Watchdog): AsyncIterable<Uint8Array> {
