@@ -2,7 +2,7 @@
 import { fail } from "../core/error.ts";
 import { failpoint } from "../core/failpoint.ts";
 import { hasCode } from "../sys/errno.ts";
-import { enableForwarding, ensureSysctl } from "../sys/net-sysctl.ts";
+import { enableForwarding, ensureSysctl, hasIpv6 } from "../sys/net-sysctl.ts";
 import type { NetlinkSocket } from "../sys/netlink.ts";
 import {
   addAddress,
@@ -44,7 +44,7 @@ export function findBridge(route: NetlinkSocket, network: NetworkRecord): Link |
  * Makes the bridge, or finishes a half-made one; idempotent. Call it inside `db.tx`, so that one process does it.
  * Errors: conflict (something else routes its subnet), NetlinkError, SysError (sysctls).
  */
-export function raiseBridge(route: NetlinkSocket, network: NetworkRecord, ipv6: boolean): Link {
+export function raiseBridge(route: NetlinkSocket, network: NetworkRecord): Link {
   const found = linkByName(route, network.bridge);
   refuseOverlap(route, network, found?.index);
   const made = found === undefined;
@@ -52,7 +52,7 @@ export function raiseBridge(route: NetlinkSocket, network: NetworkRecord, ipv6: 
     route.run(createBridge({ name: network.bridge, mac: bridgeMac(network), mtu: mtuOf(route, network) }));
   failpoint("network.bridge.made");
   try {
-    return finishBridge(route, network, ipv6);
+    return finishBridge(route, network);
   } catch (error) {
     if (made) route.run(deleteLink(network.bridge));
     throw error;
@@ -68,8 +68,8 @@ export function deleteBridge(route: NetlinkSocket, network: NetworkRecord): void
   }
 }
 
-function finishBridge(route: NetlinkSocket, network: NetworkRecord, ipv6: boolean): Link {
-  const link = linkByName(route, network.bridge) as Link;
+function finishBridge(route: NetlinkSocket, network: NetworkRecord): Link {
+  const ipv6 = hasIpv6();
   // Lets 127.0.0.1 lead to a container; the table's `raw` chain keeps containers from using it the other way.
   ensureSysctl(`ipv4/conf/${network.bridge}/route_localnet`, "1");
   if (ipv6) {
@@ -84,11 +84,12 @@ function finishBridge(route: NetlinkSocket, network: NetworkRecord, ipv6: boolea
     return address.family === 6 && !ipv6 ? [] : [{ address, prefix: (parseSubnet(subnet) as Subnet).prefix }];
   });
   enableForwarding(ipv6);
+  const { index } = linkByName(route, network.bridge) as Link;
   route.run(
-    ...gateways.map((g) => addAddress(link.index, ipBytes(g.address), g.prefix)),
+    ...gateways.map((g) => addAddress(index, ipBytes(g.address), g.prefix)),
     setLink(network.bridge, { up: true }),
   );
-  return { ...link, up: true };
+  return linkByName(route, network.bridge) as Link;
 }
 
 function refuseOverlap(route: NetlinkSocket, network: NetworkRecord, own: number | undefined): void {

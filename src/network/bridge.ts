@@ -13,7 +13,6 @@ import { EngineError, fail } from "../core/error.ts";
 import { failpoint } from "../core/failpoint.ts";
 import type { Db } from "../sys/db.ts";
 import { hasCode } from "../sys/errno.ts";
-import { ensureSysctl, hasIpv6 } from "../sys/net-sysctl.ts";
 import type { NetlinkSocket } from "../sys/netlink.ts";
 import { type Link, openRoute } from "../sys/netlink-route.ts";
 import type { Sys } from "../sys/sys.ts";
@@ -121,15 +120,14 @@ class BridgeDriver implements NetworkDriver {
 
   attach(ctx: Ctx, request: AttachRequest): Attachment {
     const network = this.inspect(request.network);
-    const ipv6 = hasIpv6();
     using route = openRoute();
     // First of all, because only this can fail for want of a program.
     this.#ensureTable(ctx);
-    const bridge = this.#bridge(ctx, route, network, ipv6);
-    const plan = this.#db.tx(() => this.#plan(request, network, ipv6));
+    const bridge = this.#bridge(ctx, route, network);
+    const plan = this.#db.tx(() => this.#plan(request, network, bridge.ipv6));
     try {
       failpoint("network.attach.rows");
-      connect(route, plan.row, { bridge, mac: plan.mac, ipv6 });
+      connect(route, plan.row, { bridge, mac: plan.mac, publishes: plan.ports.length > 0 });
       failpoint("network.attach.veth");
       this.#sys.inNetns(request.netnsPath, () => configure(plan.row, plan.leases));
       awaitCarrier(route, plan.row, bridge);
@@ -156,10 +154,9 @@ class BridgeDriver implements NetworkDriver {
 
   reload(ctx: Ctx): void {
     using route = openRoute();
-    const ipv6 = hasIpv6();
     this.#db.tx(() => {
       for (const network of this.list()) {
-        const bridge = raiseBridge(route, network, ipv6);
+        const bridge = raiseBridge(route, network);
         for (const row of attachmentsIn(this.#db, network.name)) reconnect(route, row, bridge);
       }
       writeTable(this.#ruleset());
@@ -191,15 +188,12 @@ class BridgeDriver implements NetworkDriver {
       .map((row) => row.container);
   }
 
-  #bridge(ctx: Ctx, route: NetlinkSocket, network: NetworkRecord, ipv6: boolean): Link {
+  #bridge(ctx: Ctx, route: NetlinkSocket, network: NetworkRecord): Link {
     const found = findBridge(route, network);
-    if (found !== undefined) {
-      // Some programs write all sysctls anew; containers would silently lose the world.
-      ensureSysctl("ipv4/ip_forward", "1");
-      return found;
-    }
+    // Some programs write all sysctls anew; containers would silently lose the world.
+    if (found?.forwards === true) return found;
     ctx.log.debug(`making bridge "${network.bridge}"`);
-    return this.#db.tx(() => raiseBridge(route, network, ipv6));
+    return this.#db.tx(() => raiseBridge(route, network));
   }
 
   #ruleset(): Ruleset {

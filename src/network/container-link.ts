@@ -2,7 +2,7 @@
 import { closeSync, openSync } from "node:fs";
 import { fail } from "../core/error.ts";
 import { hasCode } from "../sys/errno.ts";
-import { filtersBridges, writeSysctl } from "../sys/net-sysctl.ts";
+import { filtersBridges, writeIpv6Sysctls } from "../sys/net-sysctl.ts";
 import type { NetlinkSocket } from "../sys/netlink.ts";
 import {
   addAddress,
@@ -41,7 +41,7 @@ export function checkInterfaceName(name: string, others: readonly AttachmentRow[
 export function connect(
   route: NetlinkSocket,
   row: AttachmentRow,
-  request: { bridge: Link; mac: Uint8Array; ipv6: boolean },
+  request: { bridge: Link; mac: Uint8Array; publishes: boolean },
 ): void {
   const netnsFd = openNetns(row.netns);
   try {
@@ -53,8 +53,9 @@ export function connect(
       peer: { name: row.interface, mac: request.mac, netnsFd },
     };
     // A bridge's port needs no address, and without one there is no multicast chatter about it.
-    const quiet = request.ipv6 ? { linkLocal: false } : {};
-    route.run(createVeth(pair), setLink(row.host_veth, { alias: aliasOf(row), ...quiet, ...hairpin() }));
+    const quiet = request.bridge.ipv6 ? { linkLocal: false } : {};
+    const port = request.publishes ? hairpin() : {};
+    route.run(createVeth(pair), setLink(row.host_veth, { alias: aliasOf(row), ...quiet, ...port }));
   } finally {
     closeSync(netnsFd);
   }
@@ -76,8 +77,7 @@ export function configure(row: AttachmentRow, leases: readonly Lease[]): void {
   if (link === undefined) throw fail("internal", `the interface "${row.interface}" has vanished`);
   if (leases.some((l) => l.address.family === 6)) {
     // Other containers must not be able to tell this one its routes, and a link-local address is needed at once.
-    writeSysctl(`ipv6/conf/${row.interface}/accept_ra`, "0");
-    writeSysctl(`ipv6/conf/${row.interface}/accept_dad`, "0");
+    writeIpv6Sysctls(row.interface, { accept_ra: "0", accept_dad: "0" });
   }
   const first = row.position === 0;
   route.run(
@@ -119,7 +119,7 @@ export function reconnect(route: NetlinkSocket, row: AttachmentRow, bridge: Link
   }
 }
 
-/** Off where it is not needed: it also sends every broadcast back to its sender. */
+/** A published port that its own container asks for. Off where it is not needed: it also sends every broadcast back to its sender. */
 function hairpin(): { hairpin?: boolean } {
   return filtersBridges() ? { hairpin: true } : {};
 }

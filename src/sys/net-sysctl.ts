@@ -1,6 +1,8 @@
 /** The network's sysctls, of the namespace the calling thread is in: /proc/sys/net shows the reader's own. */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { O_CLOEXEC, O_DIRECTORY, O_PATH, O_WRONLY } from "./const.ts";
 import { SysError, hasCode } from "./errno.ts";
+import { close, open, openat, write } from "./files.ts";
 
 const ROOT = "/proc/sys/net";
 
@@ -28,11 +30,31 @@ function readSysctl(key: string): string | undefined {
 }
 
 /** Errors: ENOENT, EROFS (a read-only /proc/sys), EPERM. */
-export function writeSysctl(key: string, value: string): void {
+function writeSysctl(key: string, value: string): void {
   try {
     writeFileSync(`${ROOT}/${key}`, value);
   } catch (error) {
     throw new SysError("write", `${ROOT}/${key}`, Math.abs((error as { errno?: number }).errno ?? 5));
+  }
+}
+
+/**
+ * IPv6 sysctls of one interface. The directory is opened once: finding it takes longer the more namespaces there are,
+ * because all of their directories hash alike. Errors: ENOENT (no such interface or key), EROFS, EPERM.
+ */
+export function writeIpv6Sysctls(link: string, values: Record<string, string>): void {
+  const directory = open(`${ROOT}/ipv6/conf/${link}`, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  try {
+    for (const [key, value] of Object.entries(values)) {
+      const file = openat(directory, key, O_WRONLY | O_CLOEXEC);
+      try {
+        write(file, Buffer.from(value));
+      } finally {
+        close(file);
+      }
+    }
+  } finally {
+    close(directory);
   }
 }
 

@@ -42,7 +42,12 @@ const IFLA_INFO_SLAVE_KIND = 4;
 const IFLA_INFO_SLAVE_DATA = 5;
 const IFLA_BRPORT_MODE = 4;
 const VETH_INFO_PEER = 1;
+const IFLA_INET_CONF = 1;
+const IFLA_INET6_CONF = 2;
 const IFLA_INET6_ADDR_GEN_MODE = 8;
+/** Places in the arrays of 32-bit values of those two (linux/ip.h counts from one, linux/ipv6.h from zero). */
+const IPV4_FORWARDING = 0;
+const IPV6_DISABLE = 26;
 const IN6_ADDR_GEN_MODE_EUI64 = 0;
 const IN6_ADDR_GEN_MODE_NONE = 1;
 
@@ -75,6 +80,9 @@ export interface Link {
   /** "bridge", "veth"; undefined for hardware. */
   kind: string | undefined;
   alias: string | undefined;
+  /** Its per-interface switches: net.ipv4.conf.NAME.forwarding; IPv6 there at all and not disabled. */
+  forwards: boolean;
+  ipv6: boolean;
 }
 
 export interface LinkAddress {
@@ -365,6 +373,7 @@ function parseLink(body: Uint8Array): Link {
     return value === undefined ? undefined : readString(value);
   };
   const info = attributes.get(IFLA_LINKINFO);
+  const families = parseAttributes(attributes.get(IFLA_AF_SPEC) ?? new Uint8Array());
   return {
     index: readU32(body, 4),
     name: text(attributes, IFLA_IFNAME) ?? "",
@@ -373,5 +382,13 @@ function parseLink(body: Uint8Array): Link {
     master: number(IFLA_MASTER),
     kind: info === undefined ? undefined : text(parseAttributes(info), IFLA_INFO_KIND),
     alias: text(attributes, IFLA_IFALIAS),
+    forwards: setting(families.get(AF_INET), IFLA_INET_CONF, IPV4_FORWARDING) === 1,
+    ipv6: setting(families.get(AF_INET6), IFLA_INET6_CONF, IPV6_DISABLE) === 0,
   };
+}
+
+/** One value of a family's array of settings; undefined where the kernel does not tell. */
+function setting(family: Uint8Array | undefined, array: number, place: number): number | undefined {
+  const values = family === undefined ? undefined : parseAttributes(family).get(array);
+  return values === undefined || values.length < 4 * place + 4 ? undefined : readU32(values, 4 * place);
 }
