@@ -72,12 +72,6 @@ export function openAttach(ctx: Ctx, request: AttachRequest): AttachStream {
   return new AttachStream(ctx, request);
 }
 
-/** `openAttach` and `pump` in one, for a container that runs already. */
-export async function attach(ctx: Ctx, request: AttachRequest): Promise<AttachEnd> {
-  using stream = openAttach(ctx, request);
-  return await stream.pump();
-}
-
 export class AttachStream implements Disposable {
   readonly #ctx: Ctx;
   readonly #request: AttachRequest;
@@ -241,15 +235,6 @@ export function connectAttach(path: string): Fd {
 
 /** Tells the container's terminal its size. Silently nothing when the monitor has gone. */
 export function writeWindowSize(controlFifo: string, size: { rows: number; columns: number }): void {
-  writeControl(controlFifo, `1 ${size.rows} ${size.columns}\n`);
-}
-
-/** Has the monitor open its log file anew (after somebody has renamed it). */
-export function reopenLog(controlFifo: string): void {
-  writeControl(controlFifo, "2 0 0\n");
-}
-
-function writeControl(controlFifo: string, line: string): void {
   let fd: Fd;
   try {
     fd = openSync(controlFifo, constants.O_WRONLY | constants.O_NONBLOCK);
@@ -258,7 +243,7 @@ function writeControl(controlFifo: string, line: string): void {
     throw error;
   }
   try {
-    writeSync(fd, line);
+    writeSync(fd, `1 ${size.rows} ${size.columns}\n`);
   } finally {
     closeSync(fd);
   }

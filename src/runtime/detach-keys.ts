@@ -1,12 +1,10 @@
 /**
- * The keys that leave a container's terminal without stopping it: "ctrl-p,ctrl-q" unless told otherwise.
+ * The keys that leave a container's terminal without stopping it.
  *
  * Grammar (docker and podman): keys separated by commas, each one printable character or
  * `ctrl-X` with X one of a-z, @, [, \, ], ^ and _. An empty text switches detaching off.
  */
 import { fail } from "../core/error.ts";
-
-export const DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q";
 
 const AFTER_CTRL = "@abcdefghijklmnopqrstuvwxyz[\\]^_";
 

@@ -32,7 +32,7 @@ export interface DiscoverRequest {
 const DEFAULTS = ["crun", "runc"] as const;
 
 /** What `info` shows, in this order. */
-export const KNOWN_RUNTIMES = ["crun", "runc", "runsc"] as const;
+const KNOWN_RUNTIMES = ["crun", "runc", "runsc"] as const;
 
 const PACKAGE: Record<string, string> = {
   crun: "crun",
@@ -110,7 +110,7 @@ export function findMonitor(path = "conmon"): string {
 }
 
 /** "1.8.1" of a program that prints `NAME version X` (crun, runc, runsc, conmon); "" if it does not. */
-export function programVersion(ctx: Ctx, path: string): string {
+function programVersion(ctx: Ctx, path: string): string {
   const { stdout, stderr } = run(ctx, [path, "--version"], { timeoutMs: 5000 });
   return /version:?\s+(\S+)/.exec(`${stdout}\n${stderr}`)?.[1] ?? "";
 }

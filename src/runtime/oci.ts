@@ -40,8 +40,11 @@ export function createRuntime(deps: RuntimeDeps, info: RuntimeInfo): OciRuntime 
   return new CommandRuntime(deps, info);
 }
 
+/** How long a canceled create may go on before it counts as hanging. */
+const PATIENCE_MS = 5000;
+
 /** Contents, or "" if there is no such file. */
-export function readLog(path: string): string {
+function readLog(path: string): string {
   try {
     return readFileSync(path, "utf8");
   } catch (error) {
@@ -112,7 +115,7 @@ class CommandRuntime implements OciRuntime {
     try {
       return await this.#created(ctx, monitor, request);
     } catch (error) {
-      if (!isKind(error, "already-exists")) this.#abandon(ctx, request);
+      if (!isKind(error, "already-exists")) this.#runForced(ctx, request.id);
       throw error;
     }
   }
@@ -124,6 +127,7 @@ class CommandRuntime implements OciRuntime {
   ): Promise<{ pid: number; monitorPid: number }> {
     const message = await monitor.sync.next(ctx.signal);
     if (message === undefined && ctx.signal.aborted) {
+      await this.#settle(ctx, monitor, request);
       throw fail("canceled", "canceled", { cause: ctx.signal.reason });
     }
     if (message === undefined || (message.data < 0 && (message.message ?? "") === "")) {
@@ -140,15 +144,19 @@ class CommandRuntime implements OciRuntime {
     return runtimeError({ runtime: this.info.name, verb, stderr, log }, { data: { id: request.id } });
   }
 
-  /** After a failed or canceled create: neither monitor nor half a container may stay. */
-  #abandon(ctx: Ctx, request: MonitorRequest): void {
+  /**
+   * After a cancellation: lets the runtime finish, because one that is killed half-way leaves what `delete` does not
+   * know of. Only one that hangs is killed, through its monitor.
+   */
+  async #settle(ctx: Ctx, monitor: StartedMonitor, request: MonitorRequest): Promise<void> {
+    if ((await monitor.sync.next(AbortSignal.timeout(PATIENCE_MS))) !== undefined) return;
+    await monitor.child.exited;
     const pid = readPid(request.monitorPidFile);
     try {
-      if (pid !== undefined && ctx.signal.aborted) linux.kill(pid, SIGKILL);
+      if (pid !== undefined) linux.kill(pid, SIGKILL);
     } catch (error) {
       if (!hasCode(error, "ESRCH")) ctx.log.debug(`monitor ${pid}: ${String(error)}`);
     }
-    this.#runForced(ctx, request.id);
   }
 
   start(ctx: Ctx, id: string): void {

@@ -6,7 +6,7 @@
  * the exit command. A *session* is one `exec` in a container, with a monitor of its own.
  *
  * Worked example: `discoverRuntime` → `createRuntime` → `create` (conmon → runtime create; resolves with the pid) →
- * `openAttach` → `start` → `attach` → … → exit file → `delete`. Errors of the runtime become kinds only in
+ * `openAttach` → `start` → `pump` → … → exit file → `delete`. Errors of the runtime become kinds only in
  * `oci-error.ts`: command-not-found (127), command-not-executable (126), else internal with the runtime's own text.
  */
 import type { Ctx } from "../core/ctx.ts";

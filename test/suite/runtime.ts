@@ -1,6 +1,7 @@
 /** The contract of {@link OciRuntime}, to be kept by every low-level runtime. Needs root, conmon and busybox-static. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
+import { createCtx } from "../../src/core/ctx.ts";
 import { kindOf } from "../../src/core/error.ts";
 import { attachStream } from "../../src/runtime/attach-stream.ts";
 import { LOST_STATUS } from "../../src/runtime/exit.ts";
@@ -132,6 +133,21 @@ export function runtimeSuite(
       // Nothing is left of a failed create; a created container that cannot start is its owner's to delete.
       if (traits.failsAt === "create") expect(runtime.state(box.ctx, request.id)).toBeUndefined();
       box.adopt(request);
+    });
+
+    test("a create that is given up leaves nothing", async () => {
+      const request = box.request(["sleep", "100"]);
+      const ctx = createCtx({ signal: AbortSignal.timeout(8) });
+      expect(await kindOfFailure(runtime.create(ctx, request))).toBe("canceled");
+      expect(runtime.state(box.ctx, request.id)).toBeUndefined();
+      box.adopt(request);
+    });
+
+    test("output without newlines is kept to the byte", async () => {
+      const { log } = await box.run(["sh", "-c", "printf '%020000d' 7; printf x >&2"]);
+      const stdout = [...log.matchAll(/stdout: (\d+)/g)].map((match) => match[1]).join("");
+      expect(stdout).toBe("7".padStart(20_000, "0"));
+      expect(log).toContain("stderr: x");
     });
 
     test("a bundle without a config, an unknown container", async () => {
