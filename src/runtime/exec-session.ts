@@ -78,7 +78,9 @@ class Session implements ExecSession {
       });
     }
     // crun finds some commands not executable only after it has said that they run.
-    if (message.data !== 0 && this.#session.readLog() !== "") throw this.#session.failure("");
+    if (message.data !== 0 && /"level":\s*"(error|fatal)"/.test(this.#session.readLog())) {
+      throw this.#session.failure("");
+    }
     if (message.data < 0) throw this.#session.failure(message.message ?? "");
     return message.data;
   }

@@ -209,6 +209,7 @@ export function runtimeSuite(
       ["not there", ["nosuch"], "command-not-found"],
       ["not there either", ["/bin/nosuch"], "command-not-found"],
       ["not executable", ["/etc/plain"], "command-not-executable"],
+      ["a directory", ["/etc"], "command-not-executable"],
     ])("exec of a command that is %s", async (_what, command, kind) => {
       const created = await box.start(["sleep", "100"]);
       expect(await kindOfFailure(box.exec(created, command))).toBe(kind);
