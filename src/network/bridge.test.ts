@@ -1,5 +1,6 @@
 /** The bridge driver against a real kernel, on a host that is a network namespace of its own. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import {
   HOST_V4,
   HOST_V6,
@@ -248,6 +249,7 @@ describe.skipIf(unavailable !== undefined)("bridge", () => {
     expect(isKind(error, "in-use") && error.message).toContain("another program");
     expect(isKind(refusal(["203.0.113.5:8091:80"]), "invalid-argument")).toBe(true);
     expect(isKind(refusal(["[::1]:8092:80"]), "unimplemented")).toBe(true);
+    expect(isKind(refusal(["8093:80", "8093:81"]), "in-use")).toBe(true);
     listener.stop(true);
     expect(lab.leftovers().length).toBe(before.length);
     // Another protocol or address is another port.
@@ -267,6 +269,20 @@ describe.skipIf(unavailable !== undefined)("bridge", () => {
     }
     throw new Error("it was not refused");
   }
+
+  test("what a container that is gone still holds is given to the next", () => {
+    const a = box(["8080:80"]);
+    driver.removeNetns(a.id);
+    expect(driver.leaseHolders()).toContain(a.id);
+    const b = box(["8080:80"]);
+    expect(driver.leaseHolders()).toEqual([b.id]);
+    // A plain file, as a reboot leaves it of a pin on a disk.
+    driver.removeNetns(b.id);
+    writeFileSync(b.netns, "");
+    const c = box(["8080:80"], { staticIp: b.v4 });
+    expect(driver.leaseHolders()).toEqual([c.id]);
+    expect(c.v4).toBe(b.v4);
+  });
 
   test("free ports are found and told", async () => {
     const a = box(["80", "127.0.0.1::81", "8400-8402:82"]);

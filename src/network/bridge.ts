@@ -33,6 +33,7 @@ import {
   clearLeftover,
   configure,
   connect,
+  isNamespace,
   reconnect,
 } from "./container-link.ts";
 import { forgetFlowsTo, forgetOlderFlows } from "./flows.ts";
@@ -124,7 +125,7 @@ class BridgeDriver implements NetworkDriver {
     // First of all, because only this can fail for want of a program.
     this.#ensureTable(ctx);
     const bridge = this.#bridge(ctx, route, network);
-    const plan = this.#db.tx(() => this.#plan(request, network, bridge.ipv6));
+    const plan = this.#claim(ctx, () => this.#plan(request, network, bridge.ipv6));
     try {
       failpoint("network.attach.rows");
       connect(route, plan.row, { bridge, mac: plan.mac, publishes: plan.ports.length > 0 });
@@ -209,6 +210,22 @@ class BridgeDriver implements NetworkDriver {
     if (hasTable(ruleset)) return;
     ctx.log.debug(`writing nftables table "${ruleset.table}"`);
     this.#db.tx(() => ensureTable(this.#ruleset()));
+  }
+
+  /** A port or address whose holder's namespace is gone (after a reboot, a kill) is taken from it. */
+  #claim(ctx: Ctx, plan: () => Plan): Plan {
+    try {
+      return this.#db.tx(plan);
+    } catch (error) {
+      const holder = error instanceof EngineError ? error.data["container"] : undefined;
+      const rows = typeof holder === "string" ? attachmentsOf(this.#db, holder) : [];
+      // No rows: the gateway's address, or two wishes of this very request for one port.
+      if (typeof holder !== "string" || rows.length === 0) throw error;
+      if (rows.some((row) => isNamespace(row.netns))) throw error;
+      ctx.log.debug(`network: container "${holder}" is gone`);
+      this.detach(ctx, holder);
+      return this.#claim(ctx, plan);
+    }
   }
 
   /** Everything that can be refused is refused here, before anything is made. */

@@ -1,5 +1,5 @@
 /** One container's veth pair: made, set up inside its namespace, found again. */
-import { closeSync, openSync } from "node:fs";
+import { closeSync, openSync, statfsSync } from "node:fs";
 import { fail } from "../core/error.ts";
 import { hasCode } from "../sys/errno.ts";
 import { filtersBridges, writeIpv6Sysctls } from "../sys/net-sysctl.ts";
@@ -18,6 +18,8 @@ import {
 import { ipBytes, parseIp, type Ip } from "./address.ts";
 import type { AttachmentRow } from "./attachments.ts";
 import type { Lease } from "./ipam.ts";
+
+const NSFS_MAGIC = 0x6e736673;
 
 /** Names that mean something else under /proc/sys/net/ipv6/conf, and the loopback's. */
 const RESERVED: readonly string[] = ["all", "default", "lo"];
@@ -127,6 +129,16 @@ function hairpin(): { hairpin?: boolean } {
 /** Tells people, and later lives of the container, whose link it is. */
 function aliasOf(row: AttachmentRow): string {
   return `berth ${row.container}`;
+}
+
+/** False for a path that does not exist, and for the plain file that a reboot leaves of a pin on a disk. */
+export function isNamespace(path: string): boolean {
+  try {
+    return statfsSync(path).type === NSFS_MAGIC;
+  } catch (error) {
+    if (hasCode(error, "ENOENT", "ENOTDIR")) return false;
+    throw error;
+  }
 }
 
 function openNetns(path: string): number {
