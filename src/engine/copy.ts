@@ -8,11 +8,12 @@
  */
 import { fstatSync } from "node:fs";
 import { basename, dirname, resolve } from "node:path";
+import { userOf } from "../container/bundle.ts";
 import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
 import { tarTree } from "../storage/changes.ts";
 import { spawnUnpack } from "../storage/unpack.ts";
-import { S_IFDIR, S_IFMT } from "../sys/const.ts";
+import { S_IFDIR, S_IFLNK, S_IFMT } from "../sys/const.ts";
 import { hasCode } from "../sys/errno.ts";
 import { Rooted } from "../sys/rooted.ts";
 import type { Stat } from "../sys/sys.ts";
@@ -25,7 +26,7 @@ export interface CopyRequest {
   /** "CONTAINER:/path", a host path, or "-" for a tar on stdin or stdout. */
   from: string;
   to: string;
-  /** Keep owners (containers) instead of giving files to root. */
+  /** Give what comes into a container to the container's user instead of keeping owners. What comes out is always the caller's. */
   archive: boolean;
   /** Copy what a link as the source points to. */
   follow: boolean;
@@ -37,6 +38,15 @@ interface Side {
   /** Root that the path lies in. */
   root: string;
   path: string;
+  /** For messages: "in container web", "on the host". */
+  where: string;
+  /** Who owns what is written there; undefined keeps the owners that the source says. */
+  owner?: Owner;
+}
+
+interface Owner {
+  uid: number;
+  gid: number;
 }
 
 /** Errors: not-found (container, source, the target's directory), invalid-argument (both sides alike, a directory over a file). */
@@ -49,8 +59,9 @@ export async function cp(ctx: Ctx, engine: Engine, request: CopyRequest): Promis
     });
   }
   await using open = new AsyncDisposableStack();
-  const source = await side(ctx, engine, open, from);
-  const target = await side(ctx, engine, open, to);
+  const opening: Opening = { open, archive: request.archive };
+  const source = await side(ctx, engine, opening, from);
+  const target = await side(ctx, engine, opening, to);
   const stream = source === "-" ? stdinStream() : undefined;
   if (target === "-") return writeOut(engine, source as Side, request);
   if (stream !== undefined) return unpackInto(ctx, engine, { target, inside: target.path, stream });
@@ -73,19 +84,44 @@ function splitSide(text: string): { container?: string; path: string } {
   return at < 1 ? { path: text } : { container: text.slice(0, at), path: text.slice(at + 1) };
 }
 
+interface Opening {
+  open: AsyncDisposableStack;
+  archive: boolean;
+}
+
 async function side(
   ctx: Ctx,
   engine: Engine,
-  open: AsyncDisposableStack,
+  { open, archive }: Opening,
   given: { container?: string; path: string },
 ): Promise<Side | "-"> {
   if (given.container !== undefined) {
     const mounted = open.use(await openContainer(ctx, engine, given.container));
-    return { root: mounted.root, path: given.path.startsWith("/") ? given.path : `/${given.path}` };
+    const path = given.path.startsWith("/") ? given.path : `/${given.path}`;
+    const owner = archive ? userIn(engine, mounted.root, given.container) : undefined;
+    return {
+      root: mounted.root,
+      path,
+      where: `in container ${given.container}`,
+      ...(owner === undefined ? {} : { owner }),
+    };
   }
   if (given.path === "-") return "-";
   const trailing = /\/\.?$/.exec(given.path)?.[0] ?? "";
-  return { root: "/", path: `${resolve(given.path)}${trailing}` };
+  return { root: "/", path: `${resolve(given.path)}${trailing}`, where: "on the host", owner: ourselves() };
+}
+
+/** Who the container's process is; its own passwd file says. */
+function userIn(engine: Engine, root: string, container: string): Owner {
+  const { spec } = engine.records.resolve(container);
+  const image = spec.imageId === undefined ? undefined : engine.images.find(spec.imageId);
+  using rooted = Rooted.open(engine.sys, root);
+  const { uid, gid } = userOf(rooted, spec.user ?? image?.config.config.User ?? "", []);
+  return { uid, gid };
+}
+
+function ourselves(): Owner {
+  return { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 };
 }
 
 /** The container's root for as long as the result lives; one that does not run stays locked meanwhile. */
@@ -109,7 +145,7 @@ interface Plan {
 
 function planCopy(engine: Engine, source: Side, target: Side, request: CopyRequest): Plan {
   const sourceStat = statIn(engine, source, request.follow);
-  if (sourceStat === undefined) throw missing(source.path);
+  if (sourceStat === undefined) throw missing(source);
   const sourceIsDirectory = isDirectory(sourceStat);
   const contentsOnly = source.path.endsWith("/.");
   const path = clean(source.path);
@@ -122,20 +158,35 @@ function planCopy(engine: Engine, source: Side, target: Side, request: CopyReque
       hint: "use --overwrite to replace it",
     });
   }
-  if (targetStat === undefined && target.path.endsWith("/") && !sourceIsDirectory) throw missing(target.path);
-  const place = clean(target.path);
-  const parent = { root: target.root, path: dirname(place) };
+  if (targetStat === undefined && target.path.endsWith("/") && !sourceIsDirectory) throw missing(target);
+  const place = throughLinks(engine, target);
+  const parent = { ...target, path: dirname(place) };
   const parentStat = statIn(engine, parent, true);
-  if (parentStat === undefined || !isDirectory(parentStat)) throw missing(parent.path);
+  if (parentStat === undefined || !isDirectory(parentStat)) throw missing(parent);
   return { source: path, directory: parent.path, name: basename(place) };
+}
+
+/** As many as the kernel follows. */
+const MAX_LINKS = 40;
+
+/** Where a copy really goes: a link as the target, even one that leads to nothing yet, is followed as docker and podman do. */
+function throughLinks(engine: Engine, target: Side): string {
+  using rooted = Rooted.open(engine.sys, target.root);
+  let place = clean(target.path);
+  for (let links = 0; links < MAX_LINKS; links++) {
+    const stat = statIn(engine, { ...target, path: place }, false);
+    if (stat === undefined || (stat.mode & S_IFMT) !== S_IFLNK) return place;
+    place = resolve(dirname(place), Buffer.from(rooted.readlink(place)).toString());
+  }
+  return clean(target.path);
 }
 
 function clean(path: string): string {
   return resolve("/", path);
 }
 
-function missing(path: string): Error {
-  return fail("not-found", `"${path}" could not be found: no such file or directory`, {
+function missing({ path, where }: { path: string; where: string }): Error {
+  return fail("not-found", `"${path}" could not be found ${where}: no such file or directory`, {
     reason: "path-missing",
   });
 }
@@ -144,7 +195,11 @@ function isDirectory(stat: Stat): boolean {
   return (stat.mode & S_IFMT) === S_IFDIR;
 }
 
-function statIn(engine: Engine, { root, path }: Side, follow: boolean): Stat | undefined {
+function statIn(
+  engine: Engine,
+  { root, path }: Pick<Side, "root" | "path">,
+  follow: boolean,
+): Stat | undefined {
   using rooted = Rooted.open(engine.sys, root);
   const wanted = clean(path);
   try {
@@ -164,19 +219,22 @@ interface Unpacking {
 
 async function unpackInto(ctx: Ctx, engine: Engine, { target, inside, stream }: Unpacking): Promise<void> {
   const stat = statIn(engine, { root: target.root, path: inside }, true);
-  if (stat === undefined || !isDirectory(stat)) throw missing(inside);
+  if (stat === undefined || !isDirectory(stat)) throw missing({ ...target, path: inside });
+  // On the host the directory itself is the unpacker's root: nothing in the archive leads out of it.
+  const place =
+    target.root === "/" ? { target: clean(inside) } : { target: target.root, inside: clean(inside) };
   await spawnUnpack(ctx, {
     command: engine.unpackCommand,
-    target: target.root,
-    inside: clean(inside),
+    ...place,
     overlayXattr: "trusted",
     source: stream,
     mode: "plain",
+    ...(target.owner === undefined ? {} : { owner: target.owner }),
   });
 }
 
 async function writeOut(engine: Engine, source: Side, request: CopyRequest): Promise<void> {
-  if (statIn(engine, source, request.follow) === undefined) throw missing(source.path);
+  if (statIn(engine, source, request.follow) === undefined) throw missing(source);
   if (fstatSync(1).isCharacterDevice() && engine.sys.isTty(1)) {
     throw fail("invalid-argument", "a tar archive is not written to a terminal", {
       hint: "redirect standard output",

@@ -4,6 +4,7 @@
  * Started by `spawnUnpack` (unpack.ts) as our own program with a hidden verb and the request as its last argument.
  */
 import { readSync, writeSync } from "node:fs";
+import type { TarSink } from "../archive/archive.ts";
 import { decompress } from "../archive/compress.ts";
 import { createDigester } from "../archive/digest.ts";
 import { TarReader } from "../archive/tar-reader.ts";
@@ -36,7 +37,7 @@ async function unpack(job: UnpackJob): Promise<UnpackReply> {
     unprivileged: job.overlayXattr === "user",
     inside: job.inside,
   });
-  const reader = new TarReader(extractor, job.limits);
+  const reader = new TarReader(owned(extractor, job.owner), job.limits);
   const digester = createDigester();
   for await (const chunk of decompress(stdin())) {
     digester.update(chunk);
@@ -50,6 +51,16 @@ async function unpack(job: UnpackJob): Promise<UnpackReply> {
     entries: reader.entries,
     implied: tree.implied.map(keyOf),
     warnings: extractor.warnings,
+  };
+}
+
+/** The sink with every entry given to the owner. */
+function owned(sink: TarSink, owner: UnpackJob["owner"]): TarSink {
+  if (owner === undefined) return sink;
+  return {
+    entry: (entry) => sink.entry({ ...entry, ...owner }),
+    data: (chunk, offset) => sink.data(chunk, offset),
+    endEntry: () => sink.endEntry(),
   };
 }
 

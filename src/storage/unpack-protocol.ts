@@ -9,6 +9,7 @@ export interface UnpackJob {
   /** Directory within the target that names are relative to; resolved inside the target. */
   inside?: string | undefined;
   limits?: Partial<TarLimits> | undefined;
+  owner?: { uid: number; gid: number } | undefined;
 }
 
 export interface UnpackDone {

@@ -43,6 +43,8 @@ export function enterSandbox(target: string): void {
   closeInherited();
   linux.forbidNewPrivileges();
   linux.umask(0);
+  // The host's root as the target (cp to "/") cannot be left behind.
+  if (target === "/") return;
   try {
     enterMountNamespace(target);
   } catch (error) {

@@ -29,6 +29,8 @@ export interface UnpackRequest {
   /** Unpack below this directory of the target (an untrusted path, resolved inside the target); for cp. */
   inside?: string;
   limits?: Partial<TarLimits>;
+  /** Everything belongs to this user, whatever the archive says; for cp. */
+  owner?: { uid: number; gid: number };
 }
 
 export interface Unpacked {
@@ -56,8 +58,8 @@ const MAX_STDERR = 4096;
  */
 export async function spawnUnpack(ctx: Ctx, request: UnpackRequest): Promise<Unpacked> {
   checkCanceled(ctx);
-  const { target, overlayXattr, mode, inside, limits } = request;
-  const job: UnpackJob = { target, overlayXattr, mode, inside, limits };
+  const { target, overlayXattr, mode, inside, limits, owner } = request;
+  const job: UnpackJob = { target, overlayXattr, mode, inside, limits, owner };
   const pipe = linux.pipe(PIPE_SIZE);
   let child: Child;
   try {
