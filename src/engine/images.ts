@@ -7,7 +7,7 @@ import { chainIds } from "../image/chain.ts";
 import type { ImageRecord } from "../storage/storage.ts";
 import { storeUsage } from "../storage/usage.ts";
 import type { Engine, Filter } from "./engine.ts";
-import { hasLabel, matcher, nameMatches, parseBoolean, type Test } from "./filter.ts";
+import { hasLabel, matcher, parseBoolean, type Test } from "./filter.ts";
 
 export interface ImageSummary {
   record: ImageRecord;
@@ -35,7 +35,7 @@ export function listImages(_ctx: Ctx, engine: Engine, request: ListImagesRequest
     .flatMap((record) =>
       namesOf(record).map((name) => ({ record, name, containers: used.get(record.id) ?? 0 })),
     )
-    .filter((entry) => (wanted === undefined || isOf(wanted, entry.name)) && matches(entry));
+    .filter((entry) => (wanted === undefined || isMeant(wanted, entry.name)) && matches(entry));
 }
 
 const NO_NAME = "<none>:<none>";
@@ -64,8 +64,7 @@ function imageTests(engine: Engine, used: Map<string, number>): Record<string, T
     dangling: (value, e) => parseBoolean("dangling", value) === (e.record.names.length === 0),
     containers: (value, e) => parseBoolean("containers", value) === used.has(e.record.id),
     label: (value, e) => hasLabel(value, e.record.config.config.Labels ?? {}),
-    reference: (value, e) =>
-      new Bun.Glob(value).match(e.name) || isOf(value, e.name) || nameGlob(value, e.name),
+    reference: (value, e) => isMeant(value, e.name),
     id: (value, e) => e.record.id.replace("sha256:", "").startsWith(value.replace("sha256:", "")),
     digest: (value, e) => e.record.manifestDigest.startsWith(value),
     before: (value, e) => createdMs(e.record) < anchor(value),
@@ -78,12 +77,17 @@ function imageTests(engine: Engine, used: Map<string, number>): Record<string, T
   };
 }
 
-/** A glob without a slash is matched with the last part of the name as well. */
-function nameGlob(pattern: string, name: string): boolean {
-  const last = name.slice(name.lastIndexOf("/") + 1);
-  return (
-    new Bun.Glob(pattern).match(last) || nameMatches(`^${RegExp.escape(pattern)}$`, last.split(":")[0] ?? "")
-  );
+/** As {@link isOf}, or by a glob of the whole name or of its last parts, with or without the tag. */
+function isMeant(wanted: string, name: string): boolean {
+  if (name === NO_NAME) return false;
+  if (isOf(wanted, name)) return true;
+  if (!/[*?[{]/.test(wanted)) return false;
+  const glob = new Bun.Glob(wanted);
+  const parts = name.split("/");
+  return parts.some((_, index) => {
+    const tail = parts.slice(index).join("/");
+    return glob.match(tail) || glob.match(tail.slice(0, tail.lastIndexOf(":")));
+  });
 }
 
 /** Gives an image more names. Errors: not-found, invalid-argument. */
@@ -126,26 +130,36 @@ export interface Removed {
   deleted: string[];
 }
 
+export interface RemoveImageRequest {
+  image: string;
+  /** By id with all its names, and although containers stand on it. */
+  force: boolean;
+  /** With `force`: those containers go too, as with podman; docker leaves them. */
+  containers?: boolean;
+  /** With all its names, but not if a container stands on it. */
+  allNames?: boolean;
+  /** An unknown image is no error. */
+  ignore?: boolean;
+}
+
 /**
  * Removes a name, and the image with its unshared layers when that was the last. Errors: not-found,
- * in-use (containers stand on it; several names and no force). `force` removes those containers too.
+ * in-use (containers stand on it; several names and no force).
  */
-export async function removeImage(
-  ctx: Ctx,
-  engine: Engine,
-  request: { image: string; force: boolean; ignore?: boolean },
-): Promise<Removed> {
+export async function removeImage(ctx: Ctx, engine: Engine, request: RemoveImageRequest): Promise<Removed> {
   const found = engine.images.find(request.image);
   if (found === undefined && request.ignore === true) return { untagged: [], deleted: [] };
   const image = found ?? engine.images.resolve(request.image);
-  if (request.force) {
+  const onlyName = !isIdOf(request.image, image.id) && image.names.length > 1;
+  if (request.force && request.containers === true && !onlyName) {
     const { remove } = await import("./remove.ts");
     for (const id of engine.records.usersOf(image.id)) {
       await remove(ctx, engine, { container: id, force: true, volumes: true });
     }
   }
   const inUse = (id: string): string[] => engine.records.usersOf(id);
-  const result = engine.images.remove(request.image, { force: request.force, inUse });
+  const { force, allNames = false } = request;
+  const result = engine.images.remove(request.image, { force, allNames, inUse });
   for (const name of result.untagged) {
     engine.events.add({ type: "image", action: "untag", id: image.id, name, attributes: {} });
   }
@@ -153,6 +167,12 @@ export async function removeImage(
     engine.events.add({ type: "image", action: "remove", id, name: image.names[0] ?? id, attributes: {} });
   }
   return result;
+}
+
+function isIdOf(text: string, id: string): boolean {
+  return (
+    /^(sha256:)?[0-9a-f]+$/.test(text) && id.replace("sha256:", "").startsWith(text.replace("sha256:", ""))
+  );
 }
 
 /** Dangling images; with `all`, every image no container stands on. Returns ids and bytes given back. */

@@ -279,7 +279,7 @@ function remove(deps: ImageDeps, name: string, options: RemoveImageOptions): Rem
 }
 
 /** The rows only. */
-function forget(deps: ImageDeps, name: string, { force, inUse }: RemoveImageOptions): Removal {
+function forget(deps: ImageDeps, name: string, { force, allNames, inUse }: RemoveImageOptions): Removal {
   const { db } = deps;
   const found = findImage(db, name);
   if (found === undefined) throw notKnown(name);
@@ -292,7 +292,7 @@ function forget(deps: ImageDeps, name: string, { force, inUse }: RemoveImageOpti
     db.run("DELETE FROM image_names WHERE name = ?", found.name);
     return { untagged: [found.name], deleted: [], layers: [] };
   }
-  if (names.length > 1 && !force) throw severalNames(id, name, names);
+  if (names.length > 1 && !force && allNames !== true) throw severalNames(id, name, names);
   const users = inUse(id);
   if (users.length > 0 && !force) throw imageInUse(id, name, users);
 

@@ -152,7 +152,10 @@ export interface PutImageRequest {
 }
 
 export interface RemoveImageOptions {
+  /** By id with all its names; a container in use then only loses the names of its image. */
   force: boolean;
+  /** With all its names, but an image in use stays. */
+  allNames?: boolean;
   /** Ids of the containers that use the image. Called inside the transaction. */
   inUse: (id: Digest) => string[];
 }

@@ -33,8 +33,10 @@ export const rmiCommand = defineCommand({
     const { removeImage } = await import("../../engine/images.ts");
     const images = await selectImages(invocation, engine, flags.all);
     return forEach(invocation, images, async (image) => {
-      const force = flags.force || flags.all;
-      const { untagged, deleted } = await removeImage(ctx, engine, { image, force, ignore: flags.ignore });
+      const { force, ignore, all: allNames } = flags;
+      const containers = !personality.docker;
+      const request = { image, force, containers, allNames, ignore };
+      const { untagged, deleted } = await removeImage(ctx, engine, request);
       for (const name of untagged) out.line(`Untagged: ${name}`);
       for (const id of deleted) out.line(`Deleted: ${personality.docker ? id : id.replace(/^sha256:/, "")}`);
     });
