@@ -20,6 +20,8 @@ export interface ExecProcessRequest {
   user?: string;
   privileged: boolean;
   terminal: boolean;
+  /** Window of the new terminal; the monitor can only set it later. */
+  size?: { rows: number; columns: number };
 }
 
 /** Errors: invalid-argument (empty command, user, working directory), not-found (user). */
@@ -38,6 +40,9 @@ export function execProcess(
   return {
     ...own,
     terminal: request.terminal,
+    ...(request.size === undefined
+      ? {}
+      : { consoleSize: { height: request.size.rows, width: request.size.columns } }),
     args: request.command,
     env: mergeEnv(own.env, request, user),
     cwd,

@@ -39,6 +39,8 @@ export interface OciUser {
 
 export interface OciProcess {
   terminal: boolean;
+  /** Characters. */
+  consoleSize?: { height: number; width: number };
   user: OciUser;
   args: string[];
   env: string[];

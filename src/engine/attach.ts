@@ -2,7 +2,7 @@
 import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
 import { type AttachIo, openAttach } from "../runtime/attach.ts";
-import { waitExit } from "../runtime/exit.ts";
+import { type ExitRequest, waitExit } from "../runtime/exit.ts";
 import { settle } from "./cleanup.ts";
 import type { Engine } from "./engine.ts";
 import { running, runtimeOf } from "./stop.ts";
@@ -24,19 +24,21 @@ export async function attach(
     terminal: record.spec.terminal,
     stdin: request.io.stdin && record.spec.openStdin,
   };
-  const stream = openAttach(ctx, {
-    socket: `${directory}/attach`,
-    controlFifo: `${directory}/ctl`,
-    io,
-    onSignal: (signal) => runtime.kill(ctx, record.id, signal),
-  });
-  if ((await stream.pump()) === "detached") return 0;
-  const { exitCode } = await waitExit(ctx, {
+  const exit: ExitRequest = {
     exitFile: `${engine.paths.exits}/${record.id}`,
     ...(pid === undefined ? {} : { pid }),
     ...(pidStart === undefined ? {} : { pidStart }),
     ...(monitorPid === undefined ? {} : { monitorPid }),
+  };
+  const stream = openAttach(ctx, {
+    socket: `${directory}/attach`,
+    controlFifo: `${directory}/ctl`,
+    io,
+    exit,
+    onSignal: (signal) => runtime.kill(ctx, record.id, signal),
   });
+  if ((await stream.pump()) === "detached") return 0;
+  const { exitCode } = stream.status ?? (await waitExit(ctx, { ...exit, blocking: true }));
   await settle(ctx, engine, record.id);
   return exitCode;
 }

@@ -44,7 +44,8 @@ export async function exec(
   const sessionId = newId();
   const directory = `${engine.paths.runContainer(record.id)}/exec/${sessionId}`;
   const runtime = await runtimeOf(ctx, engine, record);
-  const process = execProcess(engine, record, request);
+  const size = request.terminal && request.attach !== undefined ? engine.sys.windowSize(0) : undefined;
+  const process = execProcess(engine, record, { ...request, ...(size === undefined ? {} : { size }) });
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   // A detached session's files go with its exit command, or with the container.
   using done = new DisposableStack();
@@ -62,6 +63,7 @@ export async function exec(
     attributes: { image: record.spec.image, execID: sessionId },
   });
   if (request.detach || request.attach === undefined) {
+    using _session = session;
     await session.start();
     done.move();
     return { sessionId, exitCode: 0 };

@@ -47,7 +47,7 @@ export function follow(ctx: Ctx, engine: Engine, request: { prepared: Prepared; 
   });
   return {
     ended: () => stream.pump(),
-    exitCode: async () => (await waitExit(ctx, { ...exit, blocking: true })).exitCode,
+    exitCode: async () => (stream.status ?? (await waitExit(ctx, { ...exit, blocking: true }))).exitCode,
     abandon: () => stream.close(),
     dismissMonitor: () => {
       if (monitorStart === undefined || engine.sys.startTime(monitorPid) !== monitorStart) return;

@@ -19,7 +19,7 @@ import { linux } from "../sys/linux.ts";
 import type { Fd, PollEntry } from "../sys/sys.ts";
 import { isBroken, OutputPump, Sink } from "./attach-output.ts";
 import { DetachScanner, parseDetachKeys } from "./detach-keys.ts";
-import { type ExitRequest, ExitWatch } from "./exit.ts";
+import { type ExitRequest, type ExitStatus, ExitWatch } from "./exit.ts";
 import { nextTurn, waitReady } from "./wait-ready.ts";
 
 export interface AttachIo {
@@ -84,6 +84,7 @@ export class AttachStream implements Disposable {
   #stdinOpen: boolean;
   #output: OutputPump | undefined;
   #exit: ExitWatch | undefined;
+  #status: ExitStatus | undefined;
 
   constructor(ctx: Ctx, request: AttachRequest) {
     const { io } = request;
@@ -123,6 +124,11 @@ export class AttachStream implements Disposable {
       await this.#wait(exited);
       checkCanceled(this.#ctx);
     }
+  }
+
+  /** How the container ended, if that is what ended the pump and `exit` was given. Somebody may have removed the exit file since. */
+  get status(): ExitStatus | undefined {
+    return this.#status;
   }
 
   /** Lets go; idempotent. Called by `pump` itself. */
