@@ -26,8 +26,8 @@ export interface ExtractOptions {
 
 const CREATE = k.O_WRONLY | k.O_CREAT | k.O_EXCL | k.O_NOFOLLOW;
 const MAX_WARNINGS = 20;
-/** Above this many directories their times are set at once, and may be touched by later entries: memory stays bounded. */
-const MAX_DIRECTORY_TIMES = 200_000;
+/** Bytes of directory names above which times are set at once, and may be touched by later entries: memory stays bounded. */
+const MAX_DIRECTORY_TIMES = 32 << 20;
 
 const TYPE_BITS = { char: k.S_IFCHR, block: k.S_IFBLK, fifo: k.S_IFIFO };
 
@@ -36,6 +36,7 @@ export class Extractor implements TarSink {
   readonly #tree: UnpackTree;
   readonly #options: ExtractOptions;
   readonly #directoryTimes = new Map<string, { atimeNs: bigint; mtimeNs: bigint }>();
+  #directoryBytes = 0;
   readonly warnings: string[] = [];
   /** `written` is -1 once a hole was passed. */
   #file: { fd: Fd; entry: TarEntry; written: number } | undefined;
@@ -150,8 +151,9 @@ export class Extractor implements TarSink {
     const fd = this.#tree.makeDirectory(parts);
     this.#metadata(fd, entry);
     const times = { atimeNs: accessTime(entry), mtimeNs: entry.mtimeNs };
-    if (this.#directoryTimes.size < MAX_DIRECTORY_TIMES)
-      this.#directoryTimes.set(keyOf(joined(parts)), times);
+    const key = keyOf(joined(parts));
+    this.#directoryBytes += key.length + 64;
+    if (this.#directoryBytes < MAX_DIRECTORY_TIMES) this.#directoryTimes.set(key, times);
     else this.#sys.utimes(fd, "", times.atimeNs, times.mtimeNs);
   }
 

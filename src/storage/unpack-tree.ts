@@ -22,7 +22,8 @@ export interface Place {
 /** Open directories kept for the next entries: archives list a directory's files one after the other. */
 const MAX_OPEN = 32;
 const MAX_PATH = 4095;
-const MAX_IMPLIED = 100_000;
+/** Bytes of the names of directories without an entry: far above any real layer, and bounded. */
+const MAX_IMPLIED = 32 << 20;
 
 /** A path as a map key: exact for any bytes. */
 export function keyOf(path: Uint8Array): string {
@@ -67,19 +68,20 @@ export class UnpackTree {
   readonly #root: Rooted;
   readonly #opaqueKey: string;
   readonly #open = new Map<string, Fd>();
-  readonly #implied = new Map<string, Uint8Array>();
+  readonly #implied = new Set<string>();
+  #impliedBytes = 0;
 
   /** `overlayXattr` names the attributes that overlayfs will read: "trusted", or "user" without privileges. */
   constructor(sys: Sys, root: Rooted, overlayXattr: "trusted" | "user") {
     this.#sys = sys;
     this.#root = root;
     this.#opaqueKey = `${overlayXattr}.overlay.opaque`;
-    this.#implied.set("", new Uint8Array(0));
+    this.#implied.add("");
   }
 
   /** Directories that were made without an entry of their own, outermost first; the empty path is the root. */
   get implied(): Uint8Array[] {
-    return [...this.#implied.values()];
+    return [...this.#implied].map((key) => Buffer.from(key, "latin1"));
   }
 
   get rootFd(): Fd {
@@ -221,10 +223,13 @@ export class UnpackTree {
     }
     const child = [...parts, Uint8Array.of(0x78)]; // any name: only its parent is looked at
     const { dir, created } = this.#root.parent(joined(child), { create: true, owner: { uid: 0, gid: 0 } });
-    for (const path of created) this.#implied.set(keyOf(path), path);
-    if (this.#implied.size > MAX_IMPLIED) {
+    for (const path of created) {
+      this.#implied.add(keyOf(path));
+      this.#impliedBytes += path.length;
+    }
+    if (this.#impliedBytes > MAX_IMPLIED) {
       this.#sys.close(dir);
-      throw fail("invalid-argument", `more than ${MAX_IMPLIED} directories without an entry of their own`, {
+      throw fail("invalid-argument", "too many directories without an entry of their own", {
         reason: "tar-limit",
       });
     }
