@@ -26,7 +26,7 @@ export function digestOf(bytes: Uint8Array | string, algorithm: Algorithm = "sha
 }
 
 /** The algorithm of a digest that has passed parseDigest. Errors: unimplemented for any other. */
-export function algorithmOf(digest: string): Algorithm {
+function algorithmOf(digest: string): Algorithm {
   const name = digest.slice(0, digest.indexOf(":"));
   if (name === "sha256" || name === "sha512") return name;
   throw fail("unimplemented", `digest algorithm of "${digest}" is not supported`, {

@@ -77,7 +77,7 @@ export function readNumber(block: Uint8Array, at: number, length: number): numbe
 }
 
 /** The bytes up to the first NUL, copied: the block is reused. */
-export function readBytes(block: Uint8Array, at: number, length: number): Uint8Array {
+function readBytes(block: Uint8Array, at: number, length: number): Uint8Array {
   let end = at;
   while (end < at + length && block[end] !== 0) end++;
   return block.slice(at, end);

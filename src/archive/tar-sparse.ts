@@ -19,7 +19,7 @@ export interface SparseFields {
   pending?: number;
 }
 
-export function tooManyExtents(name: Uint8Array): Error {
+function tooManyExtents(name: Uint8Array): Error {
   return fail("invalid-argument", `${describeName(name)}: too many sparse extents`, { reason: "tar-limit" });
 }
 

@@ -59,7 +59,7 @@ export function cleanPath(path: Uint8Array): Uint8Array[] {
   return parts;
 }
 
-export function isWhiteout(stat: Stat): boolean {
+function isWhiteout(stat: Stat): boolean {
   return (stat.mode & k.S_IFMT) === k.S_IFCHR && stat.rdev.major === 0 && stat.rdev.minor === 0;
 }
 
