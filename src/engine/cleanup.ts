@@ -36,7 +36,7 @@ export async function settle(ctx: Ctx, engine: Engine, id: string): Promise<bool
   using _lock = await lockContainer(ctx, engine, id);
   const record = engine.records.get(id);
   if (record === undefined) return false;
-  return settleLocked(ctx, engine, record);
+  return await settleLocked(ctx, engine, record);
 }
 
 /** As `settle`, for a caller that has the lock. */

@@ -63,8 +63,10 @@ export async function cp(ctx: Ctx, engine: Engine, request: CopyRequest): Promis
   const source = await side(ctx, engine, opening, from);
   const target = await side(ctx, engine, opening, to);
   const stream = source === "-" ? stdinStream() : undefined;
-  if (target === "-") return writeOut(engine, source as Side, request);
-  if (stream !== undefined) return unpackInto(ctx, engine, { target, inside: target.path, stream });
+  if (target === "-") return await writeOut(engine, source as Side, request);
+  if (stream !== undefined) {
+    return await unpackInto(ctx, engine, { target, inside: target.path, stream });
+  }
   const plan = planCopy(engine, source as Side, target, request);
   await unpackInto(ctx, engine, {
     target,
