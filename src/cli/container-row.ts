@@ -66,7 +66,8 @@ export class ContainerRow {
     return this.#noTrunc ? id : id.slice(0, 12);
   }
   get Image(): string {
-    return this.#item.imageName;
+    const { imageAsked } = this.#item.record.spec;
+    return this.#personality.docker && imageAsked !== undefined ? imageAsked : this.#item.imageName;
   }
   get ImageID(): string {
     return this.#item.imageId.replace(/^sha256:/, "");
@@ -104,7 +105,7 @@ export class ContainerRow {
   }
   get Size(): string {
     const { size } = this.#item;
-    if (size === undefined) return "0 B";
+    if (size === undefined) return `0${this.#personality.sizeGap}B`;
     const gap = { digits: 3, gap: this.#personality.sizeGap };
     return `${humanSize(size.rw, gap)} (virtual ${humanSize(size.rootFs, gap)})`;
   }

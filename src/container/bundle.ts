@@ -24,7 +24,7 @@ import { buildSpec } from "./spec.ts";
 import type { SpecFiles } from "./spec-input.ts";
 import { encodeSpec } from "./spec-oci.ts";
 import { shmPath } from "./teardown.ts";
-import { MAX_USER_FILE, resolveUser, type ResolvedUser } from "./users.ts";
+import { MAX_USER_FILE, resolveUser, type ResolvedUser, type UserFiles } from "./users.ts";
 import { resolveVolumes } from "./volumes.ts";
 
 export interface BundleRequest {
@@ -100,9 +100,12 @@ function entryType(root: Rooted, path: string): number | undefined {
 
 /** Who the process is, from the image's own passwd and group files. */
 export function userOf(root: Rooted, request: string, groupAdd: readonly string[]): ResolvedUser {
-  const passwd = userFile(root, "etc/passwd");
-  const group = userFile(root, "etc/group");
-  return resolveUser(request, { ...(passwd && { passwd }), ...(group && { group }) }, groupAdd);
+  return resolveUser(request, userFiles(root), groupAdd);
+}
+
+/** The container's own passwd and group files. */
+export function userFiles(root: Rooted): UserFiles {
+  return { passwd: userFile(root, "etc/passwd"), group: userFile(root, "etc/group") };
 }
 
 function userFile(root: Rooted, path: string): Uint8Array | undefined {

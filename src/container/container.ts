@@ -47,7 +47,10 @@ export interface Ulimit {
 
 /** What was asked for: everything `run`/`create`, the Docker API and the CRI can say, already parsed. */
 export interface ContainerSpec {
+  /** As asked for; from creation on the full name of the image that was found. */
   image: string;
+  /** As asked for, filled in at creation: what docker shows. */
+  imageAsked?: string;
   imageId?: Digest;
   /** Full argv overrides as given: the image's entrypoint and cmd are joined in spec.ts. */
   entrypoint?: string[];

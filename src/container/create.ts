@@ -31,7 +31,9 @@ export function createContainer(ctx: Ctx, deps: ContainerDeps, request: CreateCo
     ...given,
     argv: processArgs(given, image?.config),
     // A later run of the same name may be another image: what this one stands on is fixed here.
-    ...(image === undefined ? {} : { imageId: image.id, image: nameFor(given.image, image) }),
+    ...(image === undefined
+      ? {}
+      : { imageId: image.id, image: nameFor(given.image, image), imageAsked: given.image }),
     labels: { ...image?.config.config.Labels, ...given.labels },
     ports: publishedPorts(given, image?.config),
   };
@@ -61,14 +63,10 @@ export function createContainer(ctx: Ctx, deps: ContainerDeps, request: CreateCo
   return record;
 }
 
-/** What ps shows: the full name when the request named it, the id when it gave an id. */
+/** What ps shows: the image's full name, also when the request gave only a part of it, or its id. */
 function nameFor(asked: string, image: ImageRecord): string {
-  return (
-    image.names.find(
-      (name) => name === asked || name.endsWith(`/${asked}`) || name.endsWith(`/${asked}:latest`),
-    ) ??
-    (image.names.length === 1 && image.id.replace("sha256:", "").startsWith(asked)
-      ? (image.names[0] ?? asked)
-      : asked)
-  );
+  const isMeant = (name: string): boolean =>
+    [asked, `${asked}:latest`].some((text) => name === text || name.endsWith(`/${text}`));
+  const byId = image.id.replace("sha256:", "").startsWith(asked.replace("sha256:", ""));
+  return image.names.find(isMeant) ?? (byId ? (image.names[0] ?? asked) : asked);
 }

@@ -111,7 +111,7 @@ interface Live {
 }
 
 function liveState(deps: ContainerDeps, record: ContainerRecord, live: Live): ContainerState {
-  const { exitCode: _e, finishedAt: _f, error: _x, stoppedByUser: _s, ...before } = record.state;
+  const { exitCode: _e, error: _x, stoppedByUser: _s, ...before } = record.state;
   const pidStart = deps.sys.startTime(live.pid);
   return {
     ...before,

@@ -7,7 +7,7 @@ import type { HostFacts } from "./spec-input.ts";
 import type { OciResources } from "./spec-oci.ts";
 
 /** Podman's default: enough for any service, too few for a fork bomb. */
-const DEFAULT_PIDS_LIMIT = 2048;
+export const DEFAULT_PIDS_LIMIT = 2048;
 
 type CgroupFacts = HostFacts["cgroup"];
 

@@ -64,6 +64,18 @@ export function resolveUser(request: string, files: UserFiles, groupAdd: readonl
   return { uid: entry.uid, gid, additionalGids, home: homeOf(entry.home), name: decode(entry.name) };
 }
 
+/** The first name the image's passwd file gives this id, or the id itself. */
+export function userName(files: UserFiles, uid: number): string {
+  for (const entry of passwdEntries(files.passwd)) if (entry.uid === uid) return decode(entry.name);
+  return String(uid);
+}
+
+/** As {@link userName}, for groups. */
+export function groupName(files: UserFiles, gid: number): string {
+  for (const entry of groupEntries(files.group)) if (entry.gid === gid) return decode(entry.name);
+  return String(gid);
+}
+
 /** An id if `text` is one, undefined if it is a name. Errors: invalid-argument for what is neither. */
 function parseId(what: "user" | "group", text: string): number | undefined {
   if (NUMBER.test(text)) {

@@ -35,6 +35,20 @@ export function parseDuration(text: string): number {
   return text.startsWith("-") ? -sum : sum;
 }
 
+/** Nanoseconds as Go prints a duration: "92.927603ms", "1m2.5s", "0s". */
+export function goDuration(nanos: bigint): string {
+  const ns = Number(nanos);
+  const scaled = (unit: number, name: string): string => `${Number((ns / unit).toFixed(9))}${name}`;
+  if (ns === 0) return "0s";
+  if (ns < 1e3) return scaled(1, "ns");
+  if (ns < 1e6) return scaled(1e3, "µs");
+  if (ns < 1e9) return scaled(1e6, "ms");
+  const minutes = Math.floor(ns / 6e10);
+  const seconds = `${Number(((ns - minutes * 6e10) / 1e9).toFixed(9))}s`;
+  if (minutes === 0) return seconds;
+  return minutes < 60 ? `${minutes}m${seconds}` : `${Math.floor(minutes / 60)}h${minutes % 60}m${seconds}`;
+}
+
 /**
  * `--since` and `--until`: RFC 3339 in full or in part, Unix seconds with an optional fraction, or
  * a Go duration counted back from now. Returns epoch milliseconds. Errors: invalid-argument.

@@ -1,4 +1,5 @@
 /** commit: a new image from what a container has become. */
+import type { TarHeader } from "../archive/tar-writer.ts";
 import type { Ctx } from "../core/ctx.ts";
 import { now } from "../core/time.ts";
 import type { ContainerRecord } from "../container/container.ts";
@@ -45,6 +46,7 @@ export async function commit(ctx: Ctx, engine: Engine, request: CommitRequest): 
     ...(parent === undefined ? {} : { parent }),
     upper: engine.rootfs.upper(record.id),
     lease,
+    filter: (header) => !isMountPoint(header),
   });
   const created = now();
   const image: ImageConfig = {
@@ -76,6 +78,13 @@ export async function commit(ctx: Ctx, engine: Engine, request: CommitRequest): 
     attributes: { image: stored.id },
   });
   return stored;
+}
+
+const MOUNTED_FILES = new Set(["etc/hostname", "etc/hosts", "etc/resolv.conf"]);
+
+/** An empty file that the runtime made to mount one of ours over it. */
+function isMountPoint({ type, size, name }: TarHeader): boolean {
+  return type === "file" && size === 0 && MOUNTED_FILES.has(Buffer.from(name).toString());
 }
 
 function baseConfig(engine: Engine, record: ContainerRecord): ImageConfig {

@@ -11,12 +11,15 @@ export interface Change {
   path: string;
 }
 
+/** Where the engine itself mounts: the runtime makes what is missing there, which is nobody's change. */
+const OWN_PLACES = new Set(["/dev", "/proc", "/sys", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf"]);
+
 /** Sorted by path. Errors: not-found. */
 export function diff(_ctx: Ctx, engine: Engine, request: { name: string }): Change[] {
   const container = engine.records.find(request.name);
   if (container !== undefined) {
     const lower = container.spec.imageId === undefined ? [] : stackOf(engine, container.spec.imageId);
-    return listChanges(engine.sys, engine.rootfs.upper(container.id), lower);
+    return listChanges(engine.sys, engine.rootfs.upper(container.id), lower, OWN_PLACES);
   }
   const [top, ...below] = stackOf(engine, engine.images.resolve(request.name).id);
   return top === undefined ? [] : listChanges(engine.sys, top, below);

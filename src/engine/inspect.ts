@@ -2,6 +2,7 @@
 import type { Ctx } from "../core/ctx.ts";
 
 import type { ContainerRecord, ContainerSpec } from "../container/container.ts";
+import { DEFAULT_PIDS_LIMIT } from "../container/resources.ts";
 import type { ImageRecord } from "../storage/storage.ts";
 import type { PortMapping } from "../network/network.ts";
 import type { Engine } from "./engine.ts";
@@ -10,6 +11,13 @@ import { resolveContainer, sizeOf } from "./list.ts";
 export interface InspectRequest {
   container: string;
   size?: boolean;
+  /** Docker's forms where podman's differ: "/name", "sha256:…" for images, the image's name as asked for. */
+  docker?: boolean;
+}
+
+/** Podman writes ids of images without the algorithm. */
+function imageIdFor(docker: boolean | undefined, id: string): string {
+  return docker === true ? id : id.replace(/^sha256:/, "");
 }
 
 /** Docker's ContainerJSON with podman's additions. Errors: not-found, conflict. */
@@ -26,9 +34,9 @@ export function inspectContainer(_ctx: Ctx, engine: Engine, request: InspectRequ
     Path: argv[0] ?? "",
     Args: argv.slice(1),
     State: stateOf(record),
-    Image: spec.imageId ?? "",
+    Image: imageIdFor(request.docker, spec.imageId ?? ""),
     ImageName: spec.image,
-    Name: record.name,
+    Name: request.docker === true ? `/${record.name}` : record.name,
     RestartCount: state.restarts,
     Driver: "overlay",
     Platform: "linux",
@@ -38,9 +46,12 @@ export function inspectContainer(_ctx: Ctx, engine: Engine, request: InspectRequ
     HostsPath: `${bundle}/hosts`,
     LogPath: spec.logDriver === "none" ? "" : `${directory}/ctr.log`,
     OCIConfigPath: `${bundle}/config.json`,
+    ConmonPidFile: `${bundle}/monitor.pid`,
+    PidFile: `${bundle}/pid`,
     GraphDriver: {
       Name: "overlay",
       Data: {
+        LowerDir: lowerDirectories(engine, spec).join(":"),
         UpperDir: `${directory}/upper`,
         WorkDir: `${directory}/work`,
         MergedDir: `${directory}/merged`,
@@ -48,12 +59,23 @@ export function inspectContainer(_ctx: Ctx, engine: Engine, request: InspectRequ
     },
     ...(size === undefined ? {} : { SizeRw: size.rw, SizeRootFs: size.rootFs }),
     Mounts: mountsOf(spec),
-    Config: configOf(engine, record),
+    Config: {
+      ...configOf(engine, record),
+      Image: request.docker === true ? (spec.imageAsked ?? spec.image) : spec.image,
+    },
     HostConfig: hostConfigOf(record),
     NetworkSettings: networkSettingsOf(record),
     IsInfra: false,
     Pod: "",
   };
+}
+
+/** Topmost first, as overlayfs takes them. */
+function lowerDirectories(engine: Engine, { imageId }: ContainerSpec): string[] {
+  const top = imageId === undefined ? undefined : engine.images.find(imageId)?.chainId;
+  return top === undefined
+    ? []
+    : engine.layers.stack(top).map(({ chainId }) => engine.layers.diffPath(chainId));
 }
 
 function stateOf(record: ContainerRecord): object {
@@ -113,7 +135,6 @@ function configOf(engine: Engine, record: ContainerRecord): object {
     StdinOnce: false,
     Env: [...(image?.Env ?? []).filter((e) => !overrides(spec.env, e)), ...spec.env],
     Cmd: spec.command.length > 0 ? spec.command : spec.entrypoint === undefined ? (image?.Cmd ?? null) : null,
-    Image: spec.image,
     Volumes: image?.Volumes ?? null,
     WorkingDir:
       spec.workdir ?? (image?.WorkingDir === undefined || image.WorkingDir === "" ? "/" : image.WorkingDir),
@@ -179,7 +200,7 @@ function hostConfigOf(record: ContainerRecord): object {
     MemoryReservation: r.memoryReservation ?? 0,
     MemorySwap: r.memorySwap ?? 0,
     OomKillDisable: r.oomKillDisable ?? false,
-    PidsLimit: r.pidsLimit ?? 0,
+    PidsLimit: r.pidsLimit ?? DEFAULT_PIDS_LIMIT,
     BlkioWeight: r.blkioWeight ?? 0,
     Ulimits: spec.ulimits.map((u) => ({
       Name: `RLIMIT_${u.name.toUpperCase()}`,
@@ -233,14 +254,18 @@ function networkSettingsOf(record: ContainerRecord): object {
 }
 
 /** Docker's ImageInspect with podman's additions. Errors: not-found, conflict. */
-export function inspectImage(_ctx: Ctx, engine: Engine, request: { image: string }): object {
-  return imageFacts(engine, engine.images.resolve(request.image));
+export function inspectImage(
+  _ctx: Ctx,
+  engine: Engine,
+  request: { image: string; docker?: boolean },
+): object {
+  const image = engine.images.resolve(request.image);
+  return { Id: imageIdFor(request.docker, image.id), ...imageFacts(image) };
 }
 
-function imageFacts(engine: Engine, image: ImageRecord): object {
+function imageFacts(image: ImageRecord): object {
   const { config } = image;
   return {
-    Id: image.id,
     Digest: image.manifestDigest,
     RepoTags: image.names,
     RepoDigests: image.repoDigests,

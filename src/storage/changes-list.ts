@@ -35,10 +35,13 @@ function differs(a: Found, b: Found): boolean {
 
 export class ChangeList {
   readonly #sys: Sys;
+  readonly #ignored: ReadonlySet<string>;
   readonly changes: Change[] = [];
 
-  constructor(sys: Sys) {
+  /** `ignored`: absolute paths that do not count, with all below them. */
+  constructor(sys: Sys, ignored: ReadonlySet<string> = new Set()) {
     this.#sys = sys;
+    this.#ignored = ignored;
   }
 
   /**
@@ -57,6 +60,7 @@ export class ChangeList {
   }
 
   #entry(upper: Fd, lowers: Fd[], at: { name: Uint8Array; path: string }, hidden: boolean): void {
+    if (this.#ignored.has(at.path)) return;
     const own = look(this.#sys, upper, at.name, true);
     if (own === undefined) return;
     const old = this.#lower(lowers, at.name);

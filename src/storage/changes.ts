@@ -30,8 +30,12 @@ const OPEN_DIR = k.O_RDONLY | k.O_DIRECTORY;
  * specification, no entry for the root. Unpacking the tar and packing it again gives the same bytes.
  * Errors: invalid-argument for names a layer cannot hold, unimplemented for overlay marks that point to other layers.
  */
-export async function* layerTar(sys: Sys, upper: string): AsyncGenerator<Uint8Array, void, undefined> {
-  const tree = new TreeTar(sys, { overlay: true });
+export async function* layerTar(
+  sys: Sys,
+  upper: string,
+  options: Pick<WalkOptions, "filter"> = {},
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const tree = new TreeTar(sys, { ...options, overlay: true });
   const fd = sys.open(upper, OPEN_DIR);
   try {
     yield* tree.children(fd);
@@ -78,11 +82,16 @@ function* single(rooted: Rooted, tree: TreeTar, sys: Sys, request: TreeRequest):
 }
 
 /**
- * What the upper changes in the lowers (diff directories, topmost first), sorted by path. Errors: unimplemented for
- * overlay marks that point to other layers.
+ * What the upper changes in the lowers (diff directories, topmost first), sorted by path; what is `ignored` (absolute paths)
+ * does not count. Errors: unimplemented for overlay marks that point to other layers.
  */
-export function listChanges(sys: Sys, upper: string, lowers: string[]): Change[] {
-  const list = new ChangeList(sys);
+export function listChanges(
+  sys: Sys,
+  upper: string,
+  lowers: string[],
+  ignored?: ReadonlySet<string>,
+): Change[] {
+  const list = new ChangeList(sys, ignored);
   const fds = [upper, ...lowers].map((path) => sys.open(path, OPEN_DIR));
   try {
     const [top = -1, ...below] = fds;

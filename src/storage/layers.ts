@@ -93,9 +93,9 @@ export function createLayers(deps: LayerDeps): LayerStore {
       });
     },
     fromUpper: async (ctx, asked) => {
-      const { parent, upper } = asked;
+      const { parent, upper, filter } = asked;
       const { layerTar } = await import("./changes.ts");
-      const source = layerTar(deps.sys, upper);
+      const source = layerTar(deps.sys, upper, filter === undefined ? {} : { filter });
       const request = { source, keepBlob: false, ...(parent && { parent }) };
       return await applyUnknown(ctx, workOf(asked), request);
     },

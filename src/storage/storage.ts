@@ -14,6 +14,7 @@
  * Errors: not-found, already-exists, data-loss (digest or size mismatch), resource-exhausted
  * (disk full: nothing is left behind), in-use. All operations are safe among many processes.
  */
+import type { TarHeader } from "../archive/tar-writer.ts";
 import type { Ctx } from "../core/ctx.ts";
 import type { Descriptor, Digest, ImageConfig, Manifest } from "../image/image.ts";
 
@@ -113,6 +114,14 @@ export interface ApplyRequest {
   lease?: Lease;
 }
 
+export interface UpperRequest {
+  parent?: Digest;
+  upper: string;
+  lease?: Lease;
+  /** False for an entry that does not become part of the layer. */
+  filter?: (header: TarHeader) => boolean;
+}
+
 export interface LayerStore {
   get(chainId: Digest): LayerRecord | undefined;
   list(): LayerRecord[];
@@ -138,7 +147,7 @@ export interface LayerStore {
     concurrency?: number,
   ): Promise<LayerRecord[]>;
   /** Turns an upper directory into a new layer on `parent` (commit, later build). The directory is copied, not moved. */
-  fromUpper(ctx: Ctx, request: { parent?: Digest; upper: string; lease?: Lease }): Promise<LayerRecord>;
+  fromUpper(ctx: Ctx, request: UpperRequest): Promise<LayerRecord>;
   /** The layer as a tar stream that has exactly its diffId: from the blob if kept, else made again. Errors at the end: data-loss. */
   tar(ctx: Ctx, chainId: Digest): AsyncIterable<Uint8Array>;
 }

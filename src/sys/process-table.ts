@@ -4,6 +4,7 @@ import { uptimeSeconds } from "./host.ts";
 
 export interface ProcessLine {
   pid: number;
+  parent: number;
   /** As in its own pid namespace. */
   innerPid: number;
   innerParent: number;
@@ -55,6 +56,7 @@ function readLine(pid: number): ProcessLine | undefined {
       new RegExp(`^${key}:\\s*(.*)$`, "m").exec(status)?.[1]?.split(/\s+/) ?? [];
     return {
       pid,
+      parent: number(4),
       innerPid: Number(line("NSpid").at(-1) ?? pid),
       innerParent: number(4),
       uid: Number(line("Uid")[1] ?? 0),
@@ -92,6 +94,11 @@ export function cpuPercent(line: ProcessLine): string {
   return seconds === 0 ? "0.000" : ((line.cpuTicks / TICKS_PER_SECOND / seconds) * 100).toFixed(3);
 }
 
+/** When it was started, epoch milliseconds. */
+export function startedMs(line: ProcessLine): number {
+  return Date.now() - runSeconds(line) * 1000;
+}
+
 /** "1h2m3.5s", Go's way. */
 export function elapsed(line: ProcessLine): string {
   return goDuration(runSeconds(line));
@@ -99,6 +106,13 @@ export function elapsed(line: ProcessLine): string {
 
 export function ticksAsTime(ticks: number): string {
   return goDuration(ticks / TICKS_PER_SECOND);
+}
+
+/** "01:02:03", as ps(1) writes it. */
+export function ticksAsClock(ticks: number): string {
+  const seconds = Math.floor(ticks / TICKS_PER_SECOND);
+  const parts = [Math.floor(seconds / 3600), Math.floor((seconds % 3600) / 60), seconds % 60];
+  return parts.map((part) => String(part).padStart(2, "0")).join(":");
 }
 
 function goDuration(seconds: number): string {

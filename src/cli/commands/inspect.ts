@@ -23,9 +23,11 @@ interface Wanted {
 async function inspectAs(invocation: Invocation, engine: Engine, wanted: Wanted): Promise<object> {
   const { kind, name, size } = wanted;
   if (kind === "network") return networkObject(engine, name);
+  const { ctx, personality } = invocation;
+  const { docker } = personality;
   const { inspectContainer, inspectImage } = await import("../../engine/inspect.ts");
-  if (kind === "image") return inspectImage(invocation.ctx, engine, { image: name });
-  return inspectContainer(invocation.ctx, engine, { container: name, size });
+  if (kind === "image") return inspectImage(ctx, engine, { image: name, docker });
+  return inspectContainer(ctx, engine, { container: name, size, docker });
 }
 
 /** A network in podman's shape. */

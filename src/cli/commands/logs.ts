@@ -1,5 +1,6 @@
 import { parseTimestamp } from "../../core/time.ts";
 import { fail, isKind } from "../../core/error.ts";
+import type { ContainerRecord } from "../../container/container.ts";
 import type { LogLine } from "../../runtime/log-line.ts";
 import type { Engine } from "../../engine/engine.ts";
 import { defineCommand, type Invocation } from "../command.ts";
@@ -51,7 +52,7 @@ class LineWriter {
 
   write(line: LogLine): void {
     const begins = !this.#open[line.stream];
-    const head = begins ? this.#prefix + (this.#timestamps ? `${line.time} ` : "") : "";
+    const head = begins ? this.#prefix + (this.#timestamps ? `${zulu(line.time)} ` : "") : "";
     const parts = [Buffer.from(head), line.text, ...(line.partial ? [] : [NEWLINE])];
     const bytes = Buffer.concat(parts);
     if (line.stream === "stdout") this.#out.bytes(bytes);
@@ -60,9 +61,21 @@ class LineWriter {
   }
 }
 
-function prefixOf(name: string, index: number, values: { names: boolean; color: boolean }): string {
-  if (!values.names && !values.color) return "";
-  const text = `${name} `;
+/** The monitor writes UTC as "+00:00", docker and podman as "Z". */
+function zulu(time: string): string {
+  return time.replace(/\+00:00$/, "Z");
+}
+
+interface Prefix {
+  names: boolean;
+  color: boolean;
+  /** Lines of more than one container are told apart in any case. */
+  several: boolean;
+}
+
+function prefixOf(record: ContainerRecord, index: number, values: Prefix): string {
+  if (!values.names && !values.color && !values.several) return "";
+  const text = `${values.names || values.color ? record.name : record.id.slice(0, 12)} `;
   return values.color && wantsColor(1) ? paint(COLORS[index % COLORS.length] as Color, text) : text;
 }
 
@@ -99,8 +112,9 @@ export const logsCommand = defineCommand({
     const { logs } = await import("../../engine/logs.ts");
     const { resolveContainer } = await import("../../engine/list.ts");
     const records = containers.map((container) => resolveContainer(engine, container));
+    const prefix = { names: values.names, color: values.color, several: records.length > 1 };
     const readers = records.map(async (record, index) => {
-      const writer = new LineWriter(out, prefixOf(record.name, index, values), values.timestamps);
+      const writer = new LineWriter(out, prefixOf(record, index, prefix), values.timestamps);
       for await (const line of logs(ctx, engine, { container: record.id, ...request })) writer.write(line);
     });
     try {

@@ -1,4 +1,5 @@
 import { fail } from "../../core/error.ts";
+import { goDuration } from "../../core/time.ts";
 import type { StatsSample } from "../../engine/stats.ts";
 import { defineCommand, type Invocation } from "../command.ts";
 import { formatFlag, noTruncFlag } from "../list-flags.ts";
@@ -27,10 +28,6 @@ function headings(docker: boolean): Record<string, string> {
   };
 }
 
-function seconds(nanos: bigint): string {
-  return `${(Number(nanos) / 1e9).toFixed(6)}s`;
-}
-
 interface Look {
   docker: boolean;
   noTrunc: boolean;
@@ -55,8 +52,8 @@ function rowOf(sample: StatsSample, look: Look): Record<string, string | number>
     NetIO: `${size(sample.netInput)} / ${size(sample.netOutput)}`,
     BlockIO: `${size(sample.blockInput)} / ${size(sample.blockOutput)}`,
     PIDs: sample.pids,
-    CPU: seconds(sample.cpuNanos),
-    UpTime: seconds(sample.cpuNanos),
+    CPU: goDuration(sample.cpuNanos),
+    UpTime: goDuration(sample.cpuNanos),
     AVGCPU: `${average.toFixed(2)}%`,
   };
 }

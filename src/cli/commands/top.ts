@@ -16,7 +16,8 @@ export const topCommand = defineCommand({
     const { top } = await import("../../engine/top.ts");
     // Several descriptors may come as one comma-separated word, as in ps -o.
     const descriptors = rest.flatMap((word) => word.split(",")).filter((word) => word !== "");
-    const { titles, processes } = top(invocation.ctx, engine, { container, descriptors });
+    const { docker } = invocation.personality;
+    const { titles, processes } = top(invocation.ctx, engine, { container, descriptors, docker });
     invocation.out.write(renderTable([titles, ...processes], invocation.personality.padding));
   },
 });
