@@ -101,7 +101,8 @@ function wantsRestart(record: ContainerRecord, ended: ContainerState): boolean {
 const FIRST_BACKOFF_MS = 100;
 const LAST_BACKOFF_MS = 60_000;
 
-async function restartByPolicy(ctx: Ctx, engine: Engine, id: string): Promise<void> {
+/** After a pause that grows with the restarts; gives up when somebody has stopped, started or removed it meanwhile. */
+export async function restartByPolicy(ctx: Ctx, engine: Engine, id: string): Promise<void> {
   const record = engine.records.get(id);
   if (record === undefined) return;
   const pause = Math.min(FIRST_BACKOFF_MS * 2 ** record.state.restarts, LAST_BACKOFF_MS);

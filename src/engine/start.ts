@@ -5,7 +5,7 @@ import type { ContainerRecord } from "../container/container.ts";
 import { launch, prepare, type Prepared } from "../container/init.ts";
 import { canStart } from "../container/state.ts";
 import type { AttachIo } from "../runtime/attach.ts";
-import { settle, settleLocked } from "./cleanup.ts";
+import { restartByPolicy, settle, settleLocked } from "./cleanup.ts";
 import type { Engine } from "./engine.ts";
 import { follow, type Followed } from "./follow.ts";
 import { resolveContainer } from "./list.ts";
@@ -125,7 +125,8 @@ async function finish(
   followed: Followed,
 ): Promise<number> {
   const exitCode = await followed.exitCode();
-  await settle(ctx, engine, record.id);
+  const again = await settle(ctx, engine, record.id);
   followed.dismissMonitor();
+  if (again) await restartByPolicy(ctx, engine, record.id);
   return exitCode;
 }
