@@ -5,7 +5,7 @@ import { humanDuration, parseTimestamp } from "../core/time.ts";
 import type { ContainerRecord, ContainerState } from "../container/container.ts";
 import type { Engine, Filter } from "./engine.ts";
 import { hasLabel, matcher, nameMatches, type Test } from "./filter.ts";
-import { treeBytes } from "../storage/usage.ts";
+import { fileBytes } from "../storage/usage.ts";
 import { refresh, refreshAll } from "./refresh.ts";
 
 export interface ContainerSummary {
@@ -93,7 +93,7 @@ function summarise(engine: Engine, record: ContainerRecord, size: boolean): Cont
 
 /** Bytes of the container's own layer, and of it with its image. */
 export function sizeOf(engine: Engine, record: ContainerRecord): { rw: number; rootFs: number } {
-  const rw = treeBytes(engine.sys, engine.paths.upper(record.id));
+  const rw = fileBytes(engine.sys, engine.paths.upper(record.id));
   const image = record.spec.imageId === undefined ? undefined : engine.images.find(record.spec.imageId);
   return { rw, rootFs: rw + (image?.size ?? 0) };
 }

@@ -1,4 +1,4 @@
-/** What the store takes on the disk: allocated bytes, as du counts them. For `system df`. */
+/** What the store takes on the disk: allocated bytes, as du counts them, for `system df`; sizes of containers for `ps -s`. */
 import {
   AT_FDCWD,
   AT_SYMLINK_NOFOLLOW,
@@ -7,11 +7,12 @@ import {
   O_RDONLY,
   S_IFDIR,
   S_IFMT,
+  S_IFREG,
 } from "../sys/const.ts";
 import { hasCode } from "../sys/errno.ts";
 import type { Digest } from "../image/image.ts";
 import type { Db } from "../sys/db.ts";
-import type { Fd, Name, Sys } from "../sys/sys.ts";
+import type { Fd, Name, Stat, Sys } from "../sys/sys.ts";
 import { namesIn } from "./files.ts";
 import type { StorePaths } from "./paths.ts";
 import { stackIds } from "./stack.ts";
@@ -48,6 +49,15 @@ const BLOCK = 512;
 
 /** Allocated bytes below (and of) a path; a file with several names counts once, mounts are not entered. 0 if it does not exist. */
 export function treeBytes(sys: Sys, path: string): number {
+  return sumTree(sys, path, (stat) => stat.blocks * BLOCK);
+}
+
+/** Lengths of the regular files below a path, as docker and podman count a container's size; else as {@link treeBytes}. */
+export function fileBytes(sys: Sys, path: string): number {
+  return sumTree(sys, path, (stat) => ((stat.mode & S_IFMT) === S_IFREG ? stat.size : 0));
+}
+
+function sumTree(sys: Sys, path: string, bytesOf: (stat: Stat) => number): number {
   const seen = new Set<bigint>();
   let total = 0;
   const visit = (dir: Fd, name: Name): void => {
@@ -58,7 +68,7 @@ export function treeBytes(sys: Sys, path: string): number {
       if (seen.has(stat.ino)) return;
       seen.add(stat.ino);
     }
-    total += stat.blocks * BLOCK;
+    total += bytesOf(stat);
     if (isDirectory) children(dir, name);
   };
   const children = (dir: Fd, name: Name): void => {

@@ -71,6 +71,30 @@ export class Box {
     return this.ok(["import", "--change", 'CMD ["/bin/sh"]', "--change", "ENV PATH=/bin:/sbin", tar, name]);
   }
 
+  /** Starts a container without a network in the background; `script` is for its shell. Returns its id. */
+  up(name: string, script = "exec sleep 1000", flags: string[] = []): string {
+    const image = "localhost/busybox";
+    return this.ok(["run", "-d", "--name", name, "--network", "none", ...flags, image, "sh", "-c", script]);
+  }
+
+  /** What a script prints in a running container. */
+  in(name: string, script: string, flags: string[] = []): string {
+    return this.ok(["exec", ...flags, name, "sh", "-c", script]);
+  }
+
+  /** Tries until `isReached`, for what happens a moment later; throws after ten seconds. */
+  async until(what: string, isReached: () => boolean): Promise<void> {
+    for (const deadline = Date.now() + 10_000; !isReached(); await Bun.sleep(20)) {
+      if (Date.now() > deadline) throw new Error(`waited in vain until ${what}`);
+    }
+  }
+
+  /** Removes all containers. */
+  clear(): void {
+    const all = this.ok(["ps", "-aq"]).split("\n").filter(Boolean);
+    if (all.length > 0) this.ok(["rm", "-f", "-v", ...all]);
+  }
+
   /** Remembers the state of the machine. */
   mark(): void {
     this.#mark = takeCensus(this);

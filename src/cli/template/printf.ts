@@ -80,6 +80,18 @@ function general(value: number, precision: number | undefined, sharp: boolean): 
   return sharp || !plain.includes(".") ? plain : plain.replace(/\.?0+$/, "");
 }
 
+/** As toFixed, but a value just between two goes to the even one, as in Go and C. */
+function fixed(value: number, digits: number): string {
+  const rounded = value.toFixed(digits);
+  // All digits of a double that can be a tie: one more than asked for, then only zeros.
+  const exact = value.toFixed(100);
+  const tail = exact.slice(exact.indexOf(".") + 1 + digits);
+  const isTie = digits < 100 && /^50*$/.test(tail);
+  if (!isTie) return rounded;
+  const below = exact.slice(0, exact.length - tail.length).replace(/\.$/, "");
+  return Number(below.at(-1)) % 2 === 0 ? below : rounded;
+}
+
 /** Shortest decimal without an exponent. */
 function decimal(value: number): string {
   const text = String(value);
@@ -103,7 +115,7 @@ function formatFloat(value: number, spec: Spec): string | undefined {
       break;
     case "f":
     case "F":
-      text = size.toFixed(spec.precision ?? 6);
+      text = fixed(size, spec.precision ?? 6);
       break;
     default:
       return undefined;
