@@ -12,6 +12,7 @@ import {
   parseDevice,
   parseEntrypoint,
   parseLogDriver,
+  parseLogOptions,
   parseNamespace,
   parseNetwork,
   parsePlatformFlags,
@@ -215,7 +216,7 @@ export function containerSpec({ flags, args, docker }: SpecSource): ContainerSpe
     autoRemove: flags.rm,
     restart,
     logDriver: parseLogDriver(flags["log-driver"]),
-    logOptions: parsePairs("log option", flags["log-opt"]),
+    logOptions: parseLogOptions(parsePairs("log option", flags["log-opt"])),
     ...optionalPart(flags),
   };
 }

@@ -1,6 +1,8 @@
 /** Single values of `run` and `create`: limits, restart policies, namespaces, networks, platforms. */
+import { resolve } from "node:path";
 import { fail } from "../core/error.ts";
 import type { ContainerSpec, Ulimit } from "../container/container.ts";
+import { parseSize } from "./units.ts";
 
 function invalid(flag: string, text: string, why: string): Error {
   return fail("invalid-argument", `invalid --${flag} "${text}": ${why}`, { reason: "flag-value" });
@@ -156,4 +158,28 @@ export function parseDevice(text: string): string {
   return permissions === "rwm" && path === host && second === undefined
     ? text
     : `${host}:${path}:${permissions}`;
+}
+
+/**
+ * `--log-opt`: `max-size` in bytes, `path` absolute; docker's `max-file` and podman's `tag` are taken but mean nothing to
+ * the drivers that are here. Errors: invalid-argument for any other.
+ */
+export function parseLogOptions(options: Record<string, string>): Record<string, string> {
+  const parsed: Record<string, string> = {};
+  for (const [key, value] of Object.entries(options)) {
+    if (key === "max-size") {
+      const bytes = parseSize(value);
+      if (bytes > 0) parsed[key] = String(bytes);
+    } else if (key === "path") {
+      parsed[key] = resolve(value);
+    } else if (key === "tag" || key === "max-file") {
+      parsed[key] = value;
+    } else {
+      throw fail("invalid-argument", `unknown log option "${key}"`, {
+        reason: "flag-value",
+        hint: "known: max-size, path, tag",
+      });
+    }
+  }
+  return parsed;
 }

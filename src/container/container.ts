@@ -101,6 +101,7 @@ export interface ContainerSpec {
   autoRemove: boolean;
   restart: { policy: "no" | "on-failure" | "always" | "unless-stopped"; max: number };
   logDriver: "k8s-file" | "json-file" | "none" | "passthrough";
+  /** "max-size" in bytes, "path" absolute (default: `ctr.log` in the container's directory), "tag". */
   logOptions: Record<string, string>;
   timeoutSeconds?: number;
   umask?: number;
@@ -113,6 +114,8 @@ export interface ContainerState {
   /** Start time of `pid` in clock ticks; pid without it proves nothing. */
   pidStart?: number;
   monitorPid?: number;
+  /** Its start time, as `pidStart`. */
+  monitorStart?: number;
   /** Boot id the above belong to. */
   bootId?: string;
   startedAt?: string;

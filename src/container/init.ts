@@ -15,7 +15,8 @@ import { writeBundle } from "./bundle.ts";
 import { connect, type Connected } from "./connect.ts";
 import type { ContainerRecord, ContainerState } from "./container.ts";
 import type { ContainerDeps } from "./deps.ts";
-import { teardown } from "./teardown.ts";
+import { logPath } from "./log-path.ts";
+import { removeExitFile, teardown } from "./teardown.ts";
 
 export interface Prepared {
   record: ContainerRecord;
@@ -42,6 +43,8 @@ export async function prepare(ctx: Ctx, deps: ContainerDeps, request: PrepareReq
   const runtime = await deps.runtime(ctx, record.spec.runtime);
   const started = { ...record, state: { ...record.state, runtimePath: runtime.info.path } };
   undo.defer(() => teardown(ctx, deps, started));
+  // Of a life whose cleanup was broken off at its very end; it must not be taken for this one's.
+  removeExitFile(deps, record.id);
   mkdirSync(`${deps.paths.runContainer(record.id)}/persist`, { recursive: true, mode: 0o700 });
   const top = image === undefined ? undefined : chainIds(image.config.rootfs.diff_ids).at(-1);
   // Nobody will ask for the files of a container that goes with its end: no sync at its unmount.
@@ -113,12 +116,14 @@ interface Live {
 function liveState(deps: ContainerDeps, record: ContainerRecord, live: Live): ContainerState {
   const { exitCode: _e, error: _x, stoppedByUser: _s, ...before } = record.state;
   const pidStart = deps.sys.startTime(live.pid);
+  const monitorStart = deps.sys.startTime(live.monitorPid);
   return {
     ...before,
     status: "initialized",
     pid: live.pid,
     ...(pidStart === undefined ? {} : { pidStart }),
     monitorPid: live.monitorPid,
+    ...(monitorStart === undefined ? {} : { monitorStart }),
     bootId: bootId(),
     runtimeName: live.runtime.info.name,
     runtimePath: live.runtime.info.path,
@@ -138,7 +143,7 @@ function monitorRequest(deps: ContainerDeps, request: PrepareRequest, bundle: st
     stdin: spec.openStdin,
     leaveStdinOpen: spec.openStdin && !spec.autoRemove,
     logDriver: spec.logDriver,
-    logPath: `${deps.paths.container(record.id)}/ctr.log`,
+    logPath: logPath(deps.paths, record),
     ...(spec.logOptions["max-size"] === undefined ? {} : { logMaxSize: Number(spec.logOptions["max-size"]) }),
     exitDir: deps.paths.exits,
     persistDir: `${bundle}/persist`,

@@ -2,6 +2,7 @@
 import type { Ctx } from "../core/ctx.ts";
 
 import type { ContainerRecord, ContainerSpec } from "../container/container.ts";
+import { logPath } from "../container/log-path.ts";
 import { DEFAULT_PIDS_LIMIT } from "../container/resources.ts";
 import type { ImageRecord } from "../storage/storage.ts";
 import type { PortMapping } from "../network/network.ts";
@@ -44,7 +45,7 @@ export function inspectContainer(_ctx: Ctx, engine: Engine, request: InspectRequ
     ResolvConfPath: `${bundle}/resolv.conf`,
     HostnamePath: `${bundle}/hostname`,
     HostsPath: `${bundle}/hosts`,
-    LogPath: spec.logDriver === "none" ? "" : `${directory}/ctr.log`,
+    LogPath: spec.logDriver === "none" ? "" : logPath(engine.paths, record),
     OCIConfigPath: `${bundle}/config.json`,
     ConmonPidFile: `${bundle}/monitor.pid`,
     PidFile: `${bundle}/pid`,

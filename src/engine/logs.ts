@@ -1,6 +1,7 @@
 /** logs: what a container has written, and with `follow` what it goes on to write. */
 import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
+import { logPath } from "../container/log-path.ts";
 import { isLive } from "../container/state.ts";
 import { followLogFile, readLogFile } from "../runtime/log-file.ts";
 import type { LogLine } from "../runtime/log-line.ts";
@@ -28,7 +29,7 @@ export async function* logs(ctx: Ctx, engine: Engine, request: LogsRequest): Asy
     });
   }
   const { container: _, follow, ...range } = request;
-  const query = { ...range, path: `${engine.paths.container(record.id)}/ctr.log` };
+  const query = { ...range, path: logPath(engine.paths, record) };
   if (!follow) {
     yield* readLogFile(query);
     return;

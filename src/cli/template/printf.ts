@@ -84,6 +84,7 @@ function general(value: number, precision: number | undefined, sharp: boolean): 
 function fixed(value: number, digits: number): string {
   const rounded = value.toFixed(digits);
   // All digits of a double that can be a tie: one more than asked for, then only zeros.
+  // oxlint-disable-next-line number-arg-out-of-range -- the limit is 100 since ES2018
   const exact = value.toFixed(100);
   const tail = exact.slice(exact.indexOf(".") + 1 + digits);
   const isTie = digits < 100 && /^50*$/.test(tail);
