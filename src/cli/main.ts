@@ -45,8 +45,17 @@ class Program {
     } catch (error) {
       return error instanceof BrokenPipe ? PIPE_EXIT : this.#failed(error);
     } finally {
+      await this.#settleOrphans();
       this.#engine?.close();
     }
+  }
+
+  /** The answer is out; what was seen to be left over goes now. */
+  async #settleOrphans(): Promise<void> {
+    const engine = this.#engine;
+    if (engine === undefined || engine.orphans.size === 0) return;
+    const { settleOrphans } = await import("../engine/cleanup.ts");
+    await settleOrphans(createCtx({ log: this.#log(this.#globals as GlobalValues) }), engine);
   }
 
   #failed(error: unknown): number {

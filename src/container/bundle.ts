@@ -13,6 +13,7 @@ import { S_IFDIR, S_IFLNK, S_IFMT } from "../sys/const.ts";
 import { hasCode } from "../sys/errno.ts";
 import { which } from "../sys/spawn.ts";
 import { Rooted } from "../sys/rooted.ts";
+import { cgroupsPath } from "./cgroups-path.ts";
 import type { ContainerRecord } from "./container.ts";
 import type { ContainerDeps } from "./deps.ts";
 import { hostDevices } from "./host-devices.ts";
@@ -201,11 +202,4 @@ function initPath(): string {
     reason: "init-missing",
     hint: "install one: apt-get install catatonit",
   });
-}
-
-/** "/berth/ID" below the parent that was asked for; "slice:berth:ID" with systemd. */
-function cgroupsPath(deps: ContainerDeps, record: ContainerRecord): string {
-  const parent = record.spec.cgroupParent;
-  if (deps.systemdCgroup) return `${parent ?? "machine.slice"}:berth:${record.id}`;
-  return `${parent === undefined ? deps.cgroup : `/${parent.replace(/^\/+|\/+$/g, "")}`}/${record.id}`;
 }

@@ -1,14 +1,15 @@
 /**
  * What is being done to a container, and by whom, while it is half done. The row comes with the first
  * step and goes with the last, in the transactions of those steps; when its owner is dead, the
- * next command finds it and undoes the work (`run`: the container goes; `start`: it is as before) or
+ * next command finds it and undoes the work (`run`: the container goes; `start`: it is as before; `pause`: it goes on) or
  * finishes it (`remove`).
  */
 import type { Db } from "../sys/db.ts";
 import { bootId } from "../sys/host.ts";
 import type { Sys } from "../sys/sys.ts";
 
-export type Verb = "run" | "start" | "remove";
+/** `pause` is that of a commit, which ends with it. */
+export type Verb = "run" | "start" | "remove" | "pause";
 
 export interface Operation {
   container: string;

@@ -19,21 +19,33 @@ const UNKNOWN_EXIT = 255;
 export function observe(record: ContainerRecord, probes: Probes): ContainerState {
   const { state } = record;
   if (!isLive(state.status)) return state;
+  const known = ended(record, probes);
+  if (known !== undefined) return known;
   if (state.bootId !== undefined && state.bootId !== probes.bootId())
     return lost(state, "the host was restarted");
-  const exit = probes.exitOf(record.id);
-  if (exit !== undefined) {
-    return {
-      ...state,
-      status: "exited",
-      exitCode: exit.code,
-      finishedAt: new Date(exit.atMs).toISOString(),
-    };
-  }
-  if (state.pid !== undefined && probes.startTime(state.pid) === state.pidStart) return state;
   // Between the process's end and the exit file the monitor is at work: it still counts as running.
-  if (state.monitorPid !== undefined && probes.startTime(state.monitorPid) !== undefined) return state;
-  return lost(state, "its monitor is gone");
+  if (isMonitored(state, probes)) return state;
+  // The monitor may have written it between the first look and its own end.
+  return ended(record, probes) ?? lost(state, "its monitor is gone");
+}
+
+/**
+ * True while somebody is there who will tell of the container's end. Without a monitor its output leads nowhere and its end has no
+ * status, so such a container counts as ended, and whoever cleans up after it kills what is left.
+ */
+export function isMonitored(
+  { monitorPid, monitorStart }: ContainerState,
+  probes: Pick<Probes, "startTime">,
+): boolean {
+  if (monitorPid === undefined) return false;
+  const start = probes.startTime(monitorPid);
+  return start !== undefined && (monitorStart === undefined || start === monitorStart);
+}
+
+function ended({ id, state }: ContainerRecord, probes: Probes): ContainerState | undefined {
+  const exit = probes.exitOf(id);
+  if (exit === undefined) return undefined;
+  return { ...state, status: "exited", exitCode: exit.code, finishedAt: new Date(exit.atMs).toISOString() };
 }
 
 /** True when a container's process may exist. */

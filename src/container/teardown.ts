@@ -10,8 +10,18 @@ import { MNT_DETACH } from "../sys/const.ts";
 import type { ContainerRecord } from "./container.ts";
 import type { ContainerDeps } from "./deps.ts";
 
+export interface TeardownOptions {
+  /** Leaves the exit file for a caller that has still to record what it says, and removes it then. */
+  keepExit?: boolean;
+}
+
 /** Errors: the first one, with the later ones as its undo errors. */
-export async function teardown(ctx: Ctx, deps: ContainerDeps, record: ContainerRecord): Promise<void> {
+export async function teardown(
+  ctx: Ctx,
+  deps: ContainerDeps,
+  record: ContainerRecord,
+  options: TeardownOptions = {},
+): Promise<void> {
   const errors: unknown[] = [];
   const step = async (name: string, body: () => void | Promise<void>): Promise<void> => {
     try {
@@ -27,7 +37,8 @@ export async function teardown(ctx: Ctx, deps: ContainerDeps, record: ContainerR
   await step("netns", () => deps.network.removeNetns(record.id));
   await step("mount", () => deps.rootfs.unmount(record.id));
   await step("shm", () => unmountShm(deps, record.id));
-  await step("files", () => removeRunFiles(deps, record.id));
+  await step("files", () => rmSync(deps.paths.runContainer(record.id), { recursive: true, force: true }));
+  if (options.keepExit !== true) await step("exit file", () => removeExitFile(deps, record.id));
   const first = errors.shift();
   if (first === undefined) return;
   const error = first instanceof Error ? first : new Error(String(first));
@@ -48,7 +59,11 @@ async function deleteFromRuntime(ctx: Ctx, deps: ContainerDeps, record: Containe
         .debug(`delete ${record.id.slice(0, 12)}: ${messageOf(error)}; trying by force`);
     }
   }
+  // Rarely needed: ends what nobody has watched to its end.
+  const { killMonitors, killProcesses } = await import("./strays.ts");
+  killMonitors(deps, record.id);
   runtime.delete(ctx, record.id, { force: true });
+  killProcesses(deps, record);
 }
 
 /** Its first process is gone, and with its pid namespace every other one. */
@@ -71,7 +86,7 @@ export function shmPath(deps: ContainerDeps, id: string): string {
   return `${deps.paths.runContainer(id)}/shm`;
 }
 
-function removeRunFiles(deps: ContainerDeps, id: string): void {
-  rmSync(deps.paths.runContainer(id), { recursive: true, force: true });
+/** What the monitor has written of the container's end. Idempotent. */
+export function removeExitFile(deps: ContainerDeps, id: string): void {
   rmSync(`${deps.paths.exits}/${id}`, { force: true });
 }

@@ -6,9 +6,10 @@
  */
 import { existsSync } from "node:fs";
 import type { Ctx } from "../core/ctx.ts";
+import { messageOf } from "../core/error.ts";
 import type { ContainerRecord, ContainerState } from "../container/container.ts";
 import { isLive } from "../container/state.ts";
-import { teardown } from "../container/teardown.ts";
+import { removeExitFile, teardown } from "../container/teardown.ts";
 import type { Engine } from "./engine.ts";
 import { lockContainer } from "./lock.ts";
 import { refresh } from "./refresh.ts";
@@ -45,7 +46,8 @@ export async function settleLocked(ctx: Ctx, engine: Engine, record: ContainerRe
   const now = refresh(engine, record).state;
   if (isLive(now.status)) return false;
   const oomKilled = existsSync(`${engine.paths.runContainer(record.id)}/persist/oom`);
-  await teardown(ctx, engine, record);
+  // Killed in the midst of this, the next one must still find out how it ended.
+  await teardown(ctx, engine, record, { keepExit: true });
   const ended: ContainerState = { ...withoutRunFacts(now), oomKilled };
   if (record.spec.autoRemove) {
     await forget(engine, { ...record, state: ended }, ["died", "remove"]);
@@ -56,12 +58,31 @@ export async function settleLocked(ctx: Ctx, engine: Engine, record: ContainerRe
     engine.operations.end(record.id);
     addEvent(engine, { ...record, state: ended }, "died");
   });
+  removeExitFile(engine, record.id);
   return wantsRestart(record, ended);
+}
+
+/**
+ * Cleans up after the containers in `engine.orphans`: whose monitor, or its exit command, was killed. Called where a command is about
+ * to end, and where a name, port or address is taken. Returns how many there were; a failure is a warning.
+ */
+export async function settleOrphans(ctx: Ctx, engine: Engine): Promise<number> {
+  const ids = [...engine.orphans];
+  engine.orphans.clear();
+  for (const id of ids) {
+    try {
+      await settle(ctx, engine, id);
+    } catch (error) {
+      ctx.log.warn(`cleaning up container ${id.slice(0, 12)} failed: ${messageOf(error)}`);
+    }
+  }
+  return ids.length;
 }
 
 /** What is true only of a live container goes with it. */
 export function withoutRunFacts(state: ContainerState): ContainerState {
-  const { pid: _p, pidStart: _s, monitorPid: _m, bootId: _b, netns: _n, attachment: _a, ...rest } = state;
+  const { pid: _p, pidStart: _s, monitorPid: _m, monitorStart: _t, ...more } = state;
+  const { bootId: _b, netns: _n, attachment: _a, ...rest } = more;
   return rest;
 }
 
@@ -71,6 +92,7 @@ export async function forget(engine: Engine, record: ContainerRecord, actions: s
     engine.records.update(record.id, { status: "removing" });
     engine.operations.begin(record.id, "remove");
   });
+  removeExitFile(engine, record.id);
   engine.rootfs.remove(record.id);
   engine.db.tx(() => {
     engine.records.delete(record.id);

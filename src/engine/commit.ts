@@ -1,6 +1,7 @@
 /** commit: a new image from what a container has become. */
 import type { TarHeader } from "../archive/tar-writer.ts";
 import type { Ctx } from "../core/ctx.ts";
+import { isKind } from "../core/error.ts";
 import { now } from "../core/time.ts";
 import type { ContainerRecord } from "../container/container.ts";
 import { applyChanges } from "../image/changes.ts";
@@ -33,12 +34,15 @@ export async function commit(ctx: Ctx, engine: Engine, request: CommitRequest): 
   const record = resolveContainer(engine, request.container);
   const base = baseConfig(engine, record);
   const config = applyChanges(configOf(record, base.config), request.changes);
+  using _lock = await lockContainer(ctx, engine, record.id);
   await using undo = new AsyncDisposableStack();
   if (request.pause && record.state.status === "running") {
+    // Killed from here on, the next command lets it go on.
+    engine.operations.begin(record.id, "pause");
+    undo.defer(() => engine.operations.end(record.id));
     await pauseContainer(ctx, engine, { container: record.id });
-    undo.defer(async () => void (await unpause(ctx, engine, { container: record.id })));
+    undo.defer(() => goOn(ctx, engine, record.id));
   }
-  using _lock = await lockContainer(ctx, engine, record.id);
   const parent = topLayer(engine, record);
   using lease = engine.leases.take("commit");
   engine.rootfs.create(parent === undefined ? { id: record.id } : { id: record.id, chainId: parent });
@@ -85,6 +89,15 @@ const MOUNTED_FILES = new Set(["etc/hostname", "etc/hosts", "etc/resolv.conf"]);
 /** An empty file that the runtime made to mount one of ours over it. */
 function isMountPoint({ type, size, name }: TarHeader): boolean {
   return type === "file" && size === 0 && MOUNTED_FILES.has(Buffer.from(name).toString());
+}
+
+/** One that was killed while it stood still has nothing to go on with. */
+async function goOn(ctx: Ctx, engine: Engine, id: string): Promise<void> {
+  try {
+    await unpause(ctx, engine, { container: id });
+  } catch (error) {
+    if (!isKind(error, "conflict") && !isKind(error, "not-found")) throw error;
+  }
 }
 
 function baseConfig(engine: Engine, record: ContainerRecord): ImageConfig {

@@ -7,6 +7,7 @@ import type { ContainerRecord, ContainerSpec } from "../container/container.ts";
 import type { RegistryOptions } from "../registry/registry.ts";
 import type { ImageRecord } from "../storage/storage.ts";
 import type { Engine } from "./engine.ts";
+import { orAfterOrphans } from "./orphans.ts";
 
 export interface CreateRequest {
   spec: ContainerSpec;
@@ -32,12 +33,14 @@ export async function create(ctx: Ctx, engine: Engine, request: CreateRequest): 
   await engine.runtime(ctx, spec.runtime);
   const image = await resolveImage(ctx, engine, request);
   if (request.replace === true && request.name !== undefined) await replace(ctx, engine, request.name);
-  const record = createContainer(ctx, engine, {
-    spec,
-    image,
-    ...(request.name === undefined ? {} : { name: request.name }),
-    forRun: request.forRun ?? false,
-  });
+  const make = (): ContainerRecord =>
+    createContainer(ctx, engine, {
+      spec,
+      image,
+      ...(request.name === undefined ? {} : { name: request.name }),
+      forRun: request.forRun ?? false,
+    });
+  const record = await orAfterOrphans(ctx, engine, make);
   if (request.cidFile !== undefined) writeFileSync(request.cidFile, record.id);
   return record;
 }

@@ -29,6 +29,8 @@ export interface Engine extends ContainerDeps, Disposable {
   readonly store: Store;
   readonly leases: Store["leases"];
   readonly content: ContentStore;
+  /** Ids of containers that this process has seen to have ended without anybody there to clean up after them (`settleOrphans`). */
+  readonly orphans: Set<string>;
   close(): void;
 }
 

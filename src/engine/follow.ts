@@ -23,14 +23,13 @@ export interface Followed {
 
 export function follow(ctx: Ctx, engine: Engine, request: { prepared: Prepared; io: AttachIo }): Followed {
   const { prepared, io } = request;
-  const { record, runtime, monitorPid, state } = prepared;
+  const { record, runtime, monitorPid } = prepared;
   const monitorStart = engine.sys.startTime(monitorPid);
+  // Without the process: one whose monitor is gone has ended for us, and the cleanup kills it (container/state.ts).
   const exit: ExitRequest = {
     exitFile: `${engine.paths.exits}/${record.id}`,
     monitorPid,
     ...(monitorStart === undefined ? {} : { monitorStart }),
-    ...(state.pid === undefined ? {} : { pid: state.pid }),
-    ...(state.pidStart === undefined ? {} : { pidStart: state.pidStart }),
   };
   const stream = openAttach(ctx, {
     socket: prepared.attachSocket,

@@ -72,6 +72,7 @@ class WiredEngine implements Engine {
   readonly unpackCommand: string[];
   readonly systemdCgroup: boolean;
   readonly cgroup: string;
+  readonly orphans = new Set<string>();
   readonly #runtimes = new Map<string, Promise<OciRuntime>>();
   #db: Db | undefined;
   #store: Store | undefined;

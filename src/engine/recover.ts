@@ -3,7 +3,7 @@
  * command that sees it (`needsRecovery` costs two small queries and one file); every step may itself be killed and is then
  * found again.
  *
- * - An operation whose owner is dead: `remove` is finished; `start` is undone; a `run` that never came up takes its container with it.
+ * - An operation whose owner is dead: `remove` is finished; `start` is undone; a `run` that never came up takes its container with it; what a commit had paused goes on.
  * - A lease whose owner is dead: half-made blobs, layers and directories go.
  * - Another boot than the one the run directory belongs to: whatever ran has exited, addresses and ports are given back.
  */
@@ -20,6 +20,8 @@ import { forget, settle, withoutRunFacts } from "./cleanup.ts";
 import type { Engine } from "./engine.ts";
 import { lockContainer } from "./lock.ts";
 import { bootFile, isNewBoot } from "./needs-recovery.ts";
+import { refresh } from "./refresh.ts";
+import { runtimeOf } from "./stop.ts";
 
 export async function recover(ctx: Ctx, engine: Engine): Promise<void> {
   const isBoot = isNewBoot(engine);
@@ -51,6 +53,7 @@ async function resolveOperation(ctx: Ctx, engine: Engine, operation: Operation):
     engine.rootfs.remove(operation.container);
     return engine.operations.end(operation.container);
   }
+  if (current.verb === "pause") return await goOn(ctx, engine, record);
   ctx.log.area("engine").debug(`undoing a ${current.verb} of ${record.name} that was broken off`);
   await teardown(ctx, engine, record);
   if (current.verb === "start") {
@@ -65,6 +68,18 @@ async function resolveOperation(ctx: Ctx, engine: Engine, operation: Operation):
 }
 
 /** After a boot it looks for leftovers even without a dead lease: a power cut may have taken the row and left the file. */
+/** A commit was killed while its container stood still. */
+async function goOn(ctx: Ctx, engine: Engine, record: ContainerRecord): Promise<void> {
+  if (isLive(refresh(engine, record).state.status)) {
+    const runtime = await runtimeOf(ctx, engine, record);
+    if (runtime.state(ctx, record.id)?.status === "paused") runtime.resume(ctx, record.id);
+    engine.db.tx(() => {
+      if (record.state.status === "paused") engine.records.update(record.id, { status: "running" });
+      engine.operations.end(record.id);
+    });
+  } else engine.operations.end(record.id);
+}
+
 function recoverStore(ctx: Ctx, engine: Engine, isBoot: boolean): void {
   if (!isBoot && engine.leases.dead().length === 0) return;
   const { leases, leftovers } = reapStore(engine.store);

@@ -1,12 +1,19 @@
-/** Records as they are now: joined with exit files, boot id and live pids. Reads only. */
+/**
+ * Records as they are now: joined with exit files, boot id and live pids. Reads only; a container whose monitor is gone, so that
+ * nobody cleans up after it, is noted in `engine.orphans`.
+ */
 import { readFileSync, statSync } from "node:fs";
 import type { ContainerRecord } from "../container/container.ts";
-import { isLive, observe, type Probes } from "../container/state.ts";
+import { isLive, isMonitored, observe, type Probes } from "../container/state.ts";
 import { bootId } from "../sys/host.ts";
 import type { Engine } from "./engine.ts";
 
 export function refresh(engine: Engine, record: ContainerRecord): ContainerRecord {
-  return isLive(record.state.status) ? { ...record, state: observe(record, probesOf(engine)) } : record;
+  if (!isLive(record.state.status)) return record;
+  const probes = probesOf(engine);
+  const state = observe(record, probes);
+  if (!isLive(state.status) && !isMonitored(record.state, probes)) engine.orphans.add(record.id);
+  return { ...record, state };
 }
 
 /** All containers, oldest first. */

@@ -10,6 +10,7 @@ import type { Engine } from "./engine.ts";
 import { follow, type Followed } from "./follow.ts";
 import { resolveContainer } from "./list.ts";
 import { lockContainer } from "./lock.ts";
+import { orAfterOrphans } from "./orphans.ts";
 
 export interface StartRequest {
   container: string;
@@ -80,7 +81,7 @@ async function prepareLocked(ctx: Ctx, engine: Engine, request: BringUp): Promis
   const image = record.spec.imageId === undefined ? undefined : engine.images.resolve(record.spec.imageId);
   const exitDelaySeconds = request.attach === undefined ? 0 : FOREGROUND_EXIT_DELAY;
   try {
-    return await prepare(ctx, engine, { record, image, exitDelaySeconds });
+    return await orAfterOrphans(ctx, engine, () => prepare(ctx, engine, { record, image, exitDelaySeconds }));
   } catch (error) {
     failedToStart(engine, record, error);
     throw error;

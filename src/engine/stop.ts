@@ -4,6 +4,8 @@ import { fail, isKind } from "../core/error.ts";
 import type { ContainerRecord } from "../container/container.ts";
 import { isLive } from "../container/state.ts";
 import type { OciRuntime } from "../runtime/runtime.ts";
+import { hasCode } from "../sys/errno.ts";
+import { linux } from "../sys/linux.ts";
 import { SIGKILL, signalNumber } from "../sys/const.ts";
 import { addEvent, settle } from "./cleanup.ts";
 import type { Engine } from "./engine.ts";
@@ -88,6 +90,22 @@ function signalInit(ctx: Ctx, runtime: OciRuntime, record: ContainerRecord, sign
     runtime.kill(ctx, record.id, signal);
   } catch (error) {
     ctx.log.area("container").debug(`kill ${record.id.slice(0, 12)}: ${(error as Error).message}`);
+    // The runtime may have lost its state with the run directory; the process is there all the same.
+    if (isKind(error, "not-found")) signalProcess(record, signal);
+  }
+}
+
+function signalProcess({ state }: ContainerRecord, signal: number): void {
+  if (state.pid === undefined) return;
+  try {
+    const fd = linux.pidfdOpen(state.pid);
+    try {
+      if (linux.startTime(state.pid) === state.pidStart) linux.pidfdSignal(fd, signal);
+    } finally {
+      linux.close(fd);
+    }
+  } catch (error) {
+    if (!hasCode(error, "ESRCH", "EINVAL")) throw error;
   }
 }
 

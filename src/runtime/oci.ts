@@ -201,6 +201,8 @@ class CommandRuntime implements OciRuntime {
         : runtimeError({ runtime: this.info.name, verb: "delete", stderr: result.stderr }, { data: { id } });
     if (failure !== undefined && failure.kind !== "not-found") return failure;
     this.#runsc?.forget(id);
+    // A runtime that was killed while it created the container leaves a directory that it does not know itself.
+    if (this.#runsc === undefined) rmSync(`${this.#stateDir}/${id}`, { recursive: true, force: true });
     return undefined;
   }
 
