@@ -229,12 +229,20 @@ function checkArguments(command: AnyCommand, args: string[]): void {
 /** Verbs for our own children, before anything else is looked at. */
 async function hiddenVerb(verb: string | undefined): Promise<boolean> {
   if (verb !== "__unpack") return false;
+  Bun.unsafe.setJITPolicy(1);
   const { runUnpackChild } = await import("../storage/unpack-child.ts");
   await runUnpackChild();
   return true;
 }
 
+/**
+ * The binary starts with a compiler that is slow to act (`--compile-jit-policy` in scripts/build.sh): most commands end before compiled
+ * code would have paid. One that lives longer than this many milliseconds gets the usual one.
+ */
+const LONG_LIFE_MS = 150;
+
 if (import.meta.main) {
+  setTimeout(() => Bun.unsafe.setJITPolicy(1), LONG_LIFE_MS).unref();
   const argv = process.argv.slice(2);
   // process.exit rather than the end of the event loop: nothing that still waits may hold the shell.
   if (!(await hiddenVerb(argv[0]))) process.exit(await new Program(argv).run());
