@@ -50,7 +50,7 @@ export const importCommand = defineCommand({
   args: { min: 1, max: 2 },
   completes: { first: "files", rest: "none" },
   async run(invocation) {
-    const { ctx, flags, args, out, personality } = invocation;
+    const { ctx, flags, args, out } = invocation;
     const platform = parsePlatformFlags(flags);
     const engine = await invocation.engine();
     const { importRootfs } = await import("../../engine/import.ts");
@@ -61,6 +61,6 @@ export const importCommand = defineCommand({
       changes: flags.change,
       ...(platform === undefined ? {} : { platform }),
     });
-    out.line(personality.docker ? image.id : image.id.replace(/^sha256:/, ""));
+    out.line(image.id);
   },
 });

@@ -1,6 +1,21 @@
+import type { VersionFacts } from "../../engine/system.ts";
 import { defineCommand } from "../command.ts";
 import { objectFormatFlag } from "../list-flags.ts";
 import { printFormatted, printJson } from "../object-format.ts";
+
+/** There is no daemon: client and server are the same program. */
+function dockerText({ version, apiVersion, gitCommit, built, os, arch }: VersionFacts): string {
+  const rows = [
+    ["Version:", version],
+    ["API version:", apiVersion],
+    ["Git commit:", gitCommit],
+    ["Built:", built],
+    ["OS/Arch:", `${os}/${arch}`],
+  ] as const;
+  const client = rows.map(([label, value]) => ` ${label.padEnd(19)}${value}`);
+  const server = rows.map(([label, value]) => `  ${label.padEnd(18)}${value}`);
+  return ["Client:", ...client, "", "Server: berth", " Engine:", ...server, ""].join("\n");
+}
 
 export const versionCommand = defineCommand({
   usage: "[options]",
@@ -25,11 +40,13 @@ export const versionCommand = defineCommand({
       Arch: facts.arch,
       OsArch: osArch,
     };
-    // There is no daemon: client and server are the same program.
-    const whole = { Client: part, Server: personality.docker ? part : null };
-    if (flags.format === "json") return printJson(invocation, whole);
+    if (flags.format === "json") {
+      if (personality.docker) return out.line(JSON.stringify({ Client: part, Server: part }));
+      return printJson(invocation, { Client: part });
+    }
     if (flags.format !== undefined)
-      return printFormatted(invocation, flags.format, { ...part, ...whole, Server: part });
+      return printFormatted(invocation, flags.format, { ...part, Client: part, Server: part });
+    if (personality.docker) return out.write(dockerText(facts));
     const rows = [
       ["Version:", facts.version],
       ["API Version:", facts.apiVersion],
