@@ -97,7 +97,7 @@ describe("export", () => {
     const isOwn = (line: string): boolean => / (new|vol\/|etc\/(hosts|hostname|resolv\.conf))$/.test(line);
     const names = (list: string[]): string[] => list.map((line) => line.split(/ +/).slice(5).join(" "));
     expect(names(exported.filter((line) => !isOwn(line))).filter((name) => !/^(\.\/)?$/.test(name))).toEqual(
-      names(source.filter((line) => !/etc\/group$/.test(line))).filter((name) => name !== ""),
+      names(source.filter((line) => !line.endsWith("etc/group"))).filter((name) => name !== ""),
     );
     expect(exported.find((line) => line.endsWith(" new"))).toMatch(/^-rw-r--r-- 0\/0 +3 /);
     expect(exported.some((line) => line.includes("vol/x"))).toBe(false);
@@ -130,8 +130,18 @@ describe("commit", () => {
     for (let tries = 0; tries < 100 && !box.ok(["diff", "c"]).includes("group"); tries++);
     const id = box.ok([
       "commit",
-      ...["--change", 'CMD ["cat", "/data"]', "-c", "ENV A=b", "-c", "WORKDIR /home", "-c", "LABEL l=2"],
-      ...["-a", "somebody", "c", "localhost/made:1"],
+      "--change",
+      'CMD ["cat", "/data"]',
+      "-c",
+      "ENV A=b",
+      "-c",
+      "WORKDIR /home",
+      "-c",
+      "LABEL l=2",
+      "-a",
+      "somebody",
+      "c",
+      "localhost/made:1",
     ]);
     expect(id).toMatch(/^[0-9a-f]{64}$/);
     expect(box.ok(["ps", "--format", "{{.State}}"])).toBe("running");
@@ -258,8 +268,7 @@ describe("stop, kill, restart, start", () => {
     box.up("loop", "echo life; sleep 0.1; exit 1", ["--restart", "on-failure:2"]);
     const state = (): string =>
       box.ok(["inspect", "--format", "{{.State.Status}} {{.RestartCount}} {{.State.ExitCode}}", "loop"]);
-    await box.until("it gave up", () => state() === "exited 2 1");
-    expect(lines(["logs", "loop"])).toEqual(["life", "life", "life"]);
+    await box.until("it gave up", () => state() === "exited 2 1" && lines(["logs", "loop"]).length === 3);
     box.up("ever", "sleep 0.1", ["--restart", "always"]);
     await box.until(
       "it came back",

@@ -37,9 +37,16 @@ beforeEach(() => {
     "up",
     "--network",
     "none",
-    ...["-v", "data:/data", "--tmpfs", "/fast", "-v", `${host}:/bound:ro`],
+    "-v",
+    "data:/data",
+    "--tmpfs",
+    "/fast",
+    "-v",
+    `${host}:/bound:ro`,
     IMAGE,
-    ...["sh", "-c", "mkdir -p /d/existing; echo ready; exec sleep 1000"],
+    "sh",
+    "-c",
+    "mkdir -p /d/existing; echo ready; exec sleep 1000",
   ]);
   while (!box.ok(["logs", "up"]).includes("ready")) Bun.sleepSync(10);
 });
