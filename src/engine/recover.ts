@@ -26,12 +26,15 @@ import { runtimeOf } from "./stop.ts";
 export async function recover(ctx: Ctx, engine: Engine): Promise<void> {
   const isBoot = isNewBoot(engine);
   if (isBoot) await afterBoot(ctx, engine);
-  for (const operation of engine.operations.abandoned()) {
+  const operations = engine.operations.abandoned();
+  for (const operation of operations) {
     await attempt(ctx, `operation on ${operation.container.slice(0, 12)}`, () =>
       resolveOperation(ctx, engine, operation),
     );
   }
-  await attempt(ctx, "leases", () => recoverStore(ctx, engine, isBoot));
+  // After a boot even without a dead lease: a power cut may have taken the row and left the file. And a removal may have left its trash.
+  if (isBoot || operations.length > 0 || engine.leases.dead().length > 0)
+    await attempt(ctx, "leases", () => recoverStore(ctx, engine));
 }
 
 /** One thing that cannot be put right must not keep the others, or the command itself, from going on. */
@@ -67,7 +70,6 @@ async function resolveOperation(ctx: Ctx, engine: Engine, operation: Operation):
   await forget(engine, record, current.verb === "remove" ? ["remove"] : []);
 }
 
-/** After a boot it looks for leftovers even without a dead lease: a power cut may have taken the row and left the file. */
 /** A commit was killed while its container stood still. */
 async function goOn(ctx: Ctx, engine: Engine, record: ContainerRecord): Promise<void> {
   if (isLive(refresh(engine, record).state.status)) {
@@ -80,8 +82,7 @@ async function goOn(ctx: Ctx, engine: Engine, record: ContainerRecord): Promise<
   } else engine.operations.end(record.id);
 }
 
-function recoverStore(ctx: Ctx, engine: Engine, isBoot: boolean): void {
-  if (!isBoot && engine.leases.dead().length === 0) return;
+function recoverStore(ctx: Ctx, engine: Engine): void {
   const { leases, leftovers } = reapStore(engine.store);
   ctx.log.area("engine").debug(`undid ${leases.length} leases and ${leftovers.length} leftovers`);
 }
@@ -92,7 +93,8 @@ async function afterBoot(ctx: Ctx, engine: Engine): Promise<void> {
     await attempt(ctx, record.name, async () => void (await settle(ctx, engine, record.id)));
   for (const id of engine.network.leaseHolders()) {
     const record = engine.records.get(id);
-    if (record === undefined || !isLive(record.state.status)) engine.network.detach(ctx, id);
+    if (record === undefined || !isLive(record.state.status))
+      await attempt(ctx, `the network of ${id.slice(0, 12)}`, () => engine.network.detach(ctx, id));
   }
   writeFileSync(bootFile(engine), bootId(), { mode: 0o600 });
 }
