@@ -4,7 +4,11 @@ import type { FlagSpec, FlagTable } from "./flags.ts";
 /** Where images come from; shared by everything that may pull or push. */
 export const registryFlags = {
   creds: { type: "string", value: "USER:PASSWORD", help: "Credentials for the registry" },
-  "cert-dir": { type: "string", hidden: true, unsupported: true, help: "Certificates of the registry" },
+  "cert-dir": {
+    type: "string",
+    value: "DIR",
+    help: "*.crt to trust and *.cert, *.key to show to the registry, instead of certs.d",
+  },
   "disable-content-trust": { type: "bool", hidden: true, help: "No effect" },
   "tls-verify": { type: "bool", default: true, help: "Require HTTPS with a valid certificate" },
 } as const satisfies FlagTable;

@@ -1,4 +1,5 @@
 /** Flags of `run` and `create` → ContainerSpec and CreateRequest. */
+import { resolve } from "node:path";
 import { fail } from "../core/error.ts";
 import type { ContainerSpec, Resources } from "../container/container.ts";
 import type { CreateRequest } from "../engine/create.ts";
@@ -223,13 +224,15 @@ export function containerSpec({ flags, args, docker }: SpecSource): ContainerSpe
 
 interface RegistryValues {
   creds?: string | undefined;
+  "cert-dir"?: string | undefined;
   "tls-verify": boolean;
 }
 
-/** `--creds` and `--tls-verify`. Errors: invalid-argument for credentials without a colon. */
+/** `--creds`, `--cert-dir` and `--tls-verify`. Errors: invalid-argument for credentials without a colon. */
 export function registryOptions(flags: RegistryValues, changed: ReadonlySet<string>): RegistryOptions {
   const options: RegistryOptions = {};
   if (changed.has("tls-verify")) options.tlsVerify = flags["tls-verify"];
+  if (flags["cert-dir"] !== undefined) options.certDir = resolve(flags["cert-dir"]);
   if (flags.creds !== undefined) {
     const colon = flags.creds.indexOf(":");
     // The value is a secret: it is not repeated in the message.

@@ -3,6 +3,8 @@ import type { Kind } from "../core/error-table.ts";
 import { type EngineError, fail } from "../core/error.ts";
 import { redacted, type Reply } from "./http.ts";
 
+export const CREDENTIALS_HINT = "give them with --creds, or name a file of them with --authfile";
+
 function kindOfStatus(status: number): Kind {
   if (status === 401) return "unauthenticated";
   if (status === 403 || status === 405) return "permission-denied";
@@ -17,7 +19,8 @@ export async function answerError(what: string, reply: Reply): Promise<EngineErr
   const { code, message } = parseAnswer(await reply.excerpt());
   const { status } = reply;
   const kind = kindOfStatus(status);
-  const said = [code.toLowerCase().replaceAll("_", " "), message].filter((text) => text !== "");
+  const named = status === 401 && code === "" && message === "" ? "authentication required" : code;
+  const said = [named.toLowerCase().replaceAll("_", " "), message].filter((text) => text !== "");
   const detail = said.length === 0 ? `status ${status}` : [...new Set(said)].join(": ");
   const text =
     status === 404 ? `${what} not found: ${detail}` : `${what}: registry answered ${status}: ${detail}`;
@@ -30,7 +33,7 @@ export async function answerError(what: string, reply: Reply): Promise<EngineErr
 
 function hintFor(kind: Kind, reply: Reply): { hint?: string } {
   if (kind === "unauthenticated" || kind === "permission-denied") {
-    return { hint: `the repository may not exist or may require "berth login ${reply.url.host}"` };
+    return { hint: `the repository may not exist, or may want credentials: ${CREDENTIALS_HINT}` };
   }
   const wait = reply.headers.get("retry-after");
   if (kind === "resource-exhausted" && wait !== null && /^\d{1,9}$/.test(wait)) {

@@ -5,6 +5,7 @@
  */
 import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
+import { CREDENTIALS_HINT } from "./answer-error.ts";
 import { type Challenge, parseChallenges } from "./challenge.ts";
 import type { Login } from "./credentials.ts";
 import { type Http, redacted, type Reply } from "./http.ts";
@@ -76,7 +77,7 @@ export class Authenticator {
   #needsLogin(): Error {
     return fail("unauthenticated", `registry "${this.#host}" requires a login`, {
       reason: "login-required",
-      hint: `run "berth login ${this.#host}"`,
+      hint: CREDENTIALS_HINT,
     });
   }
 
@@ -161,7 +162,7 @@ export class Authenticator {
         `${where} refused ${hadLogin ? "the credentials" : "anonymous access"}`,
         {
           reason: hadLogin ? "bad-credentials" : "login-required",
-          hint: `run "berth login ${this.#host}"`,
+          hint: CREDENTIALS_HINT,
         },
       );
     }

@@ -54,6 +54,14 @@ export class Box {
     return outcome.stdout.replace(/\n$/, "");
   }
 
+  /** As `berth`, while this process goes on: for tests that serve what berth asks for. */
+  async async(args: string[]): Promise<Outcome> {
+    const child = Bun.spawn([...this.argv, ...args], { stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+    const texts = [child.stdout, child.stderr].map((stream) => new Response(stream).text());
+    const [stdout = "", stderr = ""] = await Promise.all(texts);
+    return { code: await child.exited, stdout, stderr };
+  }
+
   /** Starts berth and returns the running process. */
   spawn(args: string[], options: RunOptions = {}): Bun.Subprocess<"pipe", "pipe", "pipe"> {
     return Bun.spawn([...this.argv, ...args], {
