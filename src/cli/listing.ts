@@ -43,7 +43,7 @@ function printColumns(to: Printer, listing: Listing): void {
 async function printJson(to: Printer, listing: Listing): Promise<void> {
   const { toJson } = await import("./template/functions.ts");
   const objects = listing.json?.() ?? [...listing.rows];
-  if (!to.personality.docker) return to.out.line(toJson(objects, "    "));
+  if (!to.personality.docker) return to.out.line(toJson(objects, { indent: "    " }));
   for (const object of objects) to.out.line(toJson(object));
 }
 

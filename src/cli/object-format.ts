@@ -18,5 +18,5 @@ export async function printFormatted(
 
 export async function printJson(to: Pick<Invocation, "out">, value: unknown): Promise<void> {
   const { toJson } = await import("./template/functions.ts");
-  to.out.line(toJson(value, "    "));
+  to.out.line(toJson(value, { indent: "    " }));
 }

@@ -1,7 +1,7 @@
 /** load: images from an archive (Docker's or OCI, from a file or a stream, compressed or not) or an OCI layout directory. */
 import { closeSync, openSync, read, statSync } from "node:fs";
 import type { Ctx } from "../core/ctx.ts";
-import { fail } from "../core/error.ts";
+import { EngineError, fail } from "../core/error.ts";
 import { collectGarbage } from "../storage/gc.ts";
 import { ioError } from "../storage/files.ts";
 import type { Lease, PutImageRequest } from "../storage/storage.ts";
@@ -21,6 +21,31 @@ const CHUNK = 1024 * 1024;
  * an archive of images, hostile members), data-loss (corrupt, digests), not-found (path, missing parts), resource-exhausted.
  */
 export async function load(
+  ctx: Ctx,
+  engine: Engine,
+  request: LoadRequest,
+): Promise<{ names: string[]; ids: string[] }> {
+  try {
+    return await loadSource(ctx, engine, request);
+  } catch (error) {
+    throw "path" in request.source ? withPath(request.source.path, error) : error;
+  }
+}
+
+/** What is wrong with an archive says which archive. */
+function withPath(path: string, error: unknown): unknown {
+  if (!(error instanceof EngineError) || error.kind === "canceled" || error.message.includes(path))
+    return error;
+  const { kind, message, reason, hint, data } = error;
+  return fail(kind, `"${path}": ${message}`, {
+    reason,
+    data,
+    cause: error,
+    ...(hint === undefined ? {} : { hint }),
+  });
+}
+
+async function loadSource(
   ctx: Ctx,
   engine: Engine,
   { source }: LoadRequest,

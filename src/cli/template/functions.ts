@@ -2,7 +2,7 @@
 import { escapeHtml, escapeJs, escapeQuery } from "./escape.ts";
 import { compareOrder, isEqual, TypeMismatch } from "./compare.ts";
 import { Formatter } from "./printf.ts";
-import { isTrue, mapGet, type Shapes, sizeOfMap } from "./value.ts";
+import { isMapField, isObject, isTrue, mapGet, type Shapes, sizeOfMap, sortedEntries } from "./value.ts";
 
 export interface TemplateFunction {
   min: number;
@@ -27,13 +27,21 @@ function integer(shapes: Shapes, value: unknown): number {
   throw new TypeMismatch(`wrong type for value; expected int; got ${shapes.typeName(value)}`);
 }
 
-/** JSON as Go's encoder writes it without HTML escaping; 64-bit numbers stay numbers. */
-export function toJson(value: unknown, indent?: string): string {
+interface JsonLook {
+  indent?: string;
+  /** The value itself is a map. */
+  isMap?: boolean;
+}
+
+/** JSON as Go's encoder writes it without HTML escaping: maps have their keys in order, 64-bit numbers stay numbers. */
+export function toJson(value: unknown, { indent, isMap = false }: JsonLook = {}): string {
   const json = JSON.stringify(
     value ?? null,
-    (_key, item: unknown) => {
+    (key, item: unknown) => {
       if (typeof item === "bigint") return Number(item);
-      return item instanceof Map ? Object.fromEntries(item as Map<string, unknown>) : item;
+      if (!isObject(item) || Array.isArray(item)) return item;
+      const sorts = item instanceof Map || isMapField(key) || (key === "" && isMap);
+      return sorts ? Object.fromEntries(sortedEntries(item)) : item;
     },
     indent,
   );
@@ -132,7 +140,7 @@ const FUNCTIONS: Record<string, TemplateFunction> = {
   gt: order((difference) => difference > 0),
   ge: order((difference) => difference >= 0),
 
-  json: fn(1, 1, (_shapes, [value]) => toJson(value)),
+  json: fn(1, 1, (shapes, [value]) => toJson(value, { isMap: isObject(value) && shapes.isMap(value) })),
   join: fn(2, 2, (shapes, [list, separator]) => join(shapes, list, separator)),
   lower: fn(1, 1, (shapes, [value]) => text(shapes, value).toLowerCase()),
   upper: fn(1, 1, (shapes, [value]) => text(shapes, value).toUpperCase()),

@@ -76,6 +76,11 @@ export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null;
 }
 
+/** True for a field whose value Go prints with its keys in order. */
+export function isMapField(name: string): boolean {
+  return MAP_FIELDS.has(name);
+}
+
 /** Keys of a map in Go's printing order (byte order). */
 export function sortedEntries(map: object): [string, unknown][] {
   const entries = map instanceof Map ? [...(map as Map<string, unknown>)] : Object.entries(map);
