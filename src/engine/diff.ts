@@ -1,6 +1,7 @@
 /** diff: what a container changed in its image's files, or an image's top layer in those below. */
 import type { Ctx } from "../core/ctx.ts";
 import { chainIds } from "../image/chain.ts";
+import type { Digest } from "../image/image.ts";
 import { listChanges } from "../storage/changes.ts";
 import type { Engine } from "./engine.ts";
 
@@ -18,17 +19,20 @@ const OWN_PLACES = new Set(["/dev", "/proc", "/sys", "/etc/hostname", "/etc/host
 export function diff(_ctx: Ctx, engine: Engine, request: { name: string }): Change[] {
   const container = engine.records.find(request.name);
   if (container !== undefined) {
-    const lower = container.spec.imageId === undefined ? [] : stackOf(engine, container.spec.imageId);
-    return listChanges(engine.sys, engine.rootfs.upper(container.id), lower, OWN_PLACES);
+    const { imageId } = container.spec;
+    const lowers = lowersOf(engine, imageId === undefined ? undefined : chainOf(engine, imageId).at(-1));
+    return listChanges(engine.sys, engine.rootfs.upper(container.id), lowers, OWN_PLACES);
   }
-  const [top, ...below] = stackOf(engine, engine.images.resolve(request.name).id);
-  return top === undefined ? [] : listChanges(engine.sys, top, below);
+  const chain = chainOf(engine, request.name);
+  const [top] = lowersOf(engine, chain.at(-1));
+  return top === undefined ? [] : listChanges(engine.sys, top, lowersOf(engine, chain.at(-2)));
 }
 
-/** Directories of an image's layers, topmost first. */
-function stackOf(engine: Engine, imageId: string): string[] {
-  const top = chainIds(engine.images.resolve(imageId).config.rootfs.diff_ids).at(-1);
-  return top === undefined
-    ? []
-    : engine.layers.stack(top).map((layer) => engine.layers.diffPath(layer.chainId));
+/** Chain ids of an image, bottom first. */
+function chainOf(engine: Engine, image: string): Digest[] {
+  return chainIds(engine.images.resolve(image).config.rootfs.diff_ids);
+}
+
+function lowersOf(engine: Engine, top: Digest | undefined): string[] {
+  return top === undefined ? [] : engine.layers.lowers(top);
 }

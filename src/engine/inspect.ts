@@ -74,9 +74,7 @@ export function inspectContainer(_ctx: Ctx, engine: Engine, request: InspectRequ
 /** Topmost first, as overlayfs takes them. */
 function lowerDirectories(engine: Engine, { imageId }: ContainerSpec): string[] {
   const top = imageId === undefined ? undefined : engine.images.find(imageId)?.chainId;
-  return top === undefined
-    ? []
-    : engine.layers.stack(top).map(({ chainId }) => engine.layers.diffPath(chainId));
+  return top === undefined ? [] : engine.layers.lowers(top);
 }
 
 function stateOf(record: ContainerRecord): object {

@@ -91,7 +91,12 @@ export class TreeTar {
   *directory(path: Uint8Array, what: Found): Generator<Uint8Array> {
     const header = headerOf(what);
     if (header !== undefined) yield* this.#header({ ...header, name: path });
-    if (what.opaque) yield* this.#mark(join(path, OPAQUE_NAME));
+    if (what.opaque) yield* this.opaqueMark(path);
+  }
+
+  /** Hides what lower layers have in the directory. */
+  *opaqueMark(path: Uint8Array = NO_BYTES): Generator<Uint8Array> {
+    yield* this.#mark(join(path, OPAQUE_NAME));
   }
 
   /** The end of the archive and what has not been given out yet. */

@@ -38,6 +38,7 @@ export async function* layerTar(
   const tree = new TreeTar(sys, { ...options, overlay: true });
   const fd = sys.open(upper, OPEN_DIR);
   try {
+    if (lookAt(sys, fd, true).opaque) yield* tree.opaqueMark();
     yield* tree.children(fd);
     yield* tree.end();
   } finally {
@@ -95,7 +96,7 @@ export function listChanges(
   const fds = [upper, ...lowers].map((path) => sys.open(path, OPEN_DIR));
   try {
     const [top = -1, ...below] = fds;
-    list.directory(top, below, { path: "", hidden: false });
+    list.directory(top, below, { path: "", hidden: lookAt(sys, top, true).opaque });
   } finally {
     for (const fd of fds) sys.close(fd);
   }

@@ -17,6 +17,7 @@ import {
   S_IFREG,
 } from "../sys/const.ts";
 import { EngineError } from "../core/error.ts";
+import { componentsOf, Merged } from "./merged.ts";
 import { Rooted } from "../sys/rooted.ts";
 import type { Fd, Stat, Sys } from "../sys/sys.ts";
 
@@ -45,25 +46,27 @@ const CHUNK = 1 << 20;
 export class LayerCheck implements TarSink, Disposable {
   readonly #sys: Sys;
   readonly #root: Rooted;
+  readonly #layer: Merged;
   readonly #expected = new Map<string, Expected>();
   readonly #parents = new Map<string, string>();
+  /** Not in the tar, but needed by what is: copied up from lower layers (see copy-up.ts). */
+  readonly #copied = new Set<string>();
   #current: { key: string; item: Expected; hasher: Bun.CryptoHasher; next: number } | undefined;
   readonly #differences: string[] = [];
 
   constructor(sys: Sys, diff: string) {
     this.#sys = sys;
     this.#root = Rooted.open(sys, diff);
+    this.#layer = new Merged(sys, undefined, [diff]);
   }
 
   [Symbol.dispose](): void {
+    this.#layer[Symbol.dispose]();
     this.#root[Symbol.dispose]();
   }
 
   entry(entry: TarEntry): void {
-    const parts = Buffer.from(entry.name)
-      .toString("latin1")
-      .split("/")
-      .filter((part) => part !== "" && part !== ".");
+    const parts = componentsOf(Buffer.from(entry.name).toString("latin1"));
     const name = parts.pop() ?? "";
     const parent = this.#resolve(parts.join("/"));
     const { mode, uid, gid, size } = entry;
@@ -77,6 +80,7 @@ export class LayerCheck implements TarSink, Disposable {
       return;
     }
     const key = join(parent, name);
+    if (entry.type === "hardlink") this.#linked(link);
     this.#replace(key, item);
     this.#current = { key, item, hasher: new Bun.CryptoHasher("sha256"), next: 0 };
   }
@@ -98,13 +102,23 @@ export class LayerCheck implements TarSink, Disposable {
 
   /** One line a difference, at most 20. */
   differences(): string[] {
-    for (const [key, item] of this.#expected) this.#compare(key, item);
-    const allowed = new Set<string>();
-    for (const key of this.#expected.keys()) {
-      for (let at = key.indexOf("/"); at >= 0; at = key.indexOf("/", at + 1)) allowed.add(key.slice(0, at));
+    const parents = new Set<string>();
+    for (const key of [...this.#expected.keys(), ...this.#copied]) {
+      for (let at = key.indexOf("/"); at >= 0; at = key.indexOf("/", at + 1)) parents.add(key.slice(0, at));
     }
-    this.#findAdded("", allowed);
+    for (const [key, item] of this.#expected) {
+      // A directory that is only there for what is in it stays, whichever comes first, as a listed one does.
+      if (item.type !== "whiteout" || !parents.has(key)) this.#compare(key, item);
+    }
+    this.#findAdded("", parents);
     return this.#differences;
+  }
+
+  /** The file that a hard link was made to may be a lower layer's. */
+  #linked(target: string): void {
+    const parts = componentsOf(target);
+    const name = parts.pop();
+    if (name !== undefined) this.#copied.add(join(this.#resolve(parts.join("/")), name));
   }
 
   /** The last entry of a name counts; a directory that becomes something else loses what was in it. */
@@ -117,7 +131,7 @@ export class LayerCheck implements TarSink, Disposable {
     this.#expected.set(key, item);
   }
 
-  /** Where a directory of the tar really is: it may lead through links of the same layer. */
+  /** Where a directory of the tar really is: it may lead through links of the same layer or of lower ones. */
   #resolve(parent: string): string {
     const known = this.#parents.get(parent);
     if (known !== undefined) return known;
@@ -131,7 +145,14 @@ export class LayerCheck implements TarSink, Disposable {
       if (!(error instanceof EngineError)) throw error;
     }
     this.#parents.set(parent, real);
+    if (real !== parent) this.#through(parent);
     return real;
+  }
+
+  #through(parent: string): void {
+    const trace = this.#layer.resolve(parent, true);
+    for (const path of trace?.dirs ?? []) this.#copied.add(path);
+    for (const { path } of trace?.links ?? []) this.#copied.add(path);
   }
 
   #report(key: string, what: string): void {
@@ -187,7 +208,8 @@ export class LayerCheck implements TarSink, Disposable {
     try {
       for (const { name } of this.#sys.readdir(fd)) {
         const key = join(dir, Buffer.from(name).toString("latin1"));
-        if (!this.#expected.has(key) && !parents.has(key)) this.#report(key, "was added");
+        const isKnown = this.#expected.has(key) || this.#copied.has(key) || parents.has(key);
+        if (!isKnown) this.#report(key, "was added");
         const { mode } = this.#sys.stat(fd, name, AT_SYMLINK_NOFOLLOW);
         if ((mode & S_IFMT) === S_IFDIR) this.#findAdded(key, parents);
       }

@@ -12,12 +12,12 @@ import type { BlobDeps } from "./blob-writer.ts";
 import { claimBlob } from "./content.ts";
 import { discard, fsyncDir, ioError, uniqueName } from "./files.ts";
 import { layerLock } from "./gc.ts";
-import { inheritMetadata } from "./inherit.ts";
 import { BlobSource } from "./layer-source.ts";
 import { layerTarStream } from "./layer-tar.ts";
 import { FileLock } from "./lock.ts";
 import { defaultConcurrency, runOrdered } from "./ordered.ts";
-import { layerUnknown, stackIds } from "./stack.ts";
+import { isOpaque } from "./merged.ts";
+import { layerUnknown, stackIds, visibleIds } from "./stack.ts";
 import type { ApplyRequest, ContentStore, LayerRecord, LayerStore, Lease } from "./storage.ts";
 import type { Unpacked } from "./unpack.ts";
 
@@ -85,6 +85,7 @@ export function createLayers(deps: LayerDeps): LayerStore {
     list: () => deps.db.all<LayerRow>(`${SELECT} ORDER BY l.created, l.chain_id`).map(toRecord),
     diffPath: (chainId) => deps.paths.diff(chainId),
     stack: (chainId) => stackIds(deps.db, chainId).map((id) => get(id) as LayerRecord),
+    lowers: (chainId) => lowersOf(deps, chainId),
     applyAll: (ctx, requests, concurrency = defaultConcurrency()) => {
       const chain = chainIds(requests.map((request) => request.diffId));
       return runOrdered(ctx, concurrency, requests, (inner, request, index) => {
@@ -152,7 +153,7 @@ async function applyKnown(
   using fresh = new FreshLayer(work);
   const contents = await unpack(ctx, work, request, fresh);
   await requireParent(work, request.parent);
-  return commit({ work, fresh, contents, parent: request.parent, chainId });
+  return await commit(ctx, { work, fresh, contents, parent: request.parent, chainId });
 }
 
 /** Nobody can know the layer before its bytes were read, so what is there already is found only afterwards. */
@@ -163,7 +164,7 @@ async function applyUnknown(ctx: Ctx, work: Work, request: LayerRequest): Promis
   await requireParent(work, parent);
   const chainId = chainIdOf(parent, contents.unpacked.diffId);
   using _lock = await FileLock.acquire(ctx, layerLock(work.deps, chainId));
-  return adopt(work, chainId) ?? commit({ work, fresh, contents, parent, chainId });
+  return adopt(work, chainId) ?? (await commit(ctx, { work, fresh, contents, parent, chainId }));
 }
 
 /** Waits for an apply of the parent that runs in this process. Errors: its, or not-found. */
@@ -189,13 +190,23 @@ class FreshLayer implements Disposable {
     this.diff = `${this.dir}/diff`;
     try {
       mkdirSync(this.dir, 0o700);
-      mkdirSync(this.diff);
-      // Exactly, whatever the umask: this is what the root of an image looks like that says nothing of it.
-      chmodSync(this.diff, 0o755);
+      this.#makeDiff();
     } catch (error) {
       this[Symbol.dispose]();
       throw ioError(error, "cannot make a layer");
     }
+  }
+
+  #makeDiff(): void {
+    mkdirSync(this.diff);
+    // Exactly, whatever the umask: this is what the root of an image looks like that says nothing of it.
+    chmodSync(this.diff, 0o755);
+  }
+
+  /** Forgets all that was unpacked. */
+  empty(): void {
+    discard(this.#work.deps, this.diff);
+    this.#makeDiff();
   }
 
   keep(): void {
@@ -218,31 +229,39 @@ async function unpack(ctx: Ctx, work: Work, request: LayerRequest, fresh: FreshL
   using source = new BlobSource(ctx, bytes, request.onBytes);
   if (request.keepBlob && claim?.found === undefined) source.keepAs(deps, blob);
   failpoint("storage.layer.start");
-  const { spawnUnpack } = await import("./unpack.ts");
-  const unpacked = await source.feed((stream) =>
-    spawnUnpack(ctx, {
-      command: deps.unpackCommand,
-      target: fresh.diff,
-      overlayXattr: deps.overlayXattr,
-      source: stream,
-      mode: "layer",
-    }),
-  );
-  if (request.diffId !== undefined && unpacked.diffId !== request.diffId) {
-    throw fail(
-      "data-loss",
-      `layer "${request.diffId}" does not match its digest: its tar has "${unpacked.diffId}"`,
-      {
-        reason: "diff-id-mismatch",
-        hint: "the image is damaged at its source; ask whoever built it",
-        data: { expected: request.diffId, found: unpacked.diffId },
-      },
-    );
-  }
+  // A tar that we make ourselves of one directory has all that its links need.
+  const above = request.keepBlob && request.parent !== undefined ? "first" : undefined;
+  const unpacked = await source.feed((stream) => unpackInto(ctx, deps, { diff: fresh.diff, stream, above }));
+  checkDiffId(request.diffId, unpacked.diffId);
   const kept = (await source.commit(lease)) ?? claim?.found;
   failpoint("storage.layer.unpacked");
   if (kept === undefined) return { unpacked, tarSize: source.consumed };
   return { unpacked, blob: { ...kept, mediaType: blob?.mediaType ?? (await mediaTypeOf(source.head)) } };
+}
+
+function checkDiffId(expected: Digest | undefined, found: Digest): void {
+  if (expected === undefined || found === expected) return;
+  throw fail("data-loss", `layer "${expected}" does not match its digest: its tar has "${found}"`, {
+    reason: "diff-id-mismatch",
+    hint: "the image is damaged at its source; ask whoever built it",
+    data: { expected, found },
+  });
+}
+
+async function unpackInto(
+  ctx: Ctx,
+  deps: LayerDeps,
+  from: { diff: string; stream: AsyncIterable<Uint8Array>; above?: "first" | "prepared" | undefined },
+): Promise<Unpacked> {
+  const { spawnUnpack } = await import("./unpack.ts");
+  return await spawnUnpack(ctx, {
+    command: deps.unpackCommand,
+    target: from.diff,
+    overlayXattr: deps.overlayXattr,
+    source: from.stream,
+    mode: "layer",
+    ...(from.above && { above: from.above }),
+  });
 }
 
 /** Of a layer that came without a descriptor. */
@@ -269,13 +288,10 @@ interface Commit {
 }
 
 /** With the layer's lock held: complete the directory, make it durable, give it its name and its row. */
-function commit(made: Commit): LayerRecord {
+async function commit(ctx: Ctx, made: Commit): Promise<LayerRecord> {
   const { deps } = made.work;
   try {
-    if (made.parent !== undefined) {
-      const lowers = stackIds(deps.db, made.parent).map((id) => deps.paths.diff(id));
-      inheritMetadata(deps.sys, made.fresh.diff, lowers, made.contents.unpacked.implied);
-    }
+    await join(ctx, made);
     syncTree(deps, made.fresh.dir);
     failpoint("storage.layer.synced");
     // A leftover without a row, of a process that died at the next line.
@@ -292,6 +308,28 @@ function commit(made: Commit): LayerRecord {
   return getLayer(deps, made.chainId) as LayerRecord;
 }
 
+/** What the directory owes to the layers below. */
+async function join(ctx: Ctx, { work: { deps }, parent, fresh, contents }: Commit): Promise<void> {
+  if (parent === undefined) return;
+  const { joinLowers } = await import("./layer-join.ts");
+  const { diff } = fresh;
+  const digest = contents.blob?.digest;
+  contents.unpacked = await joinLowers(ctx, deps.sys, {
+    diff,
+    lowers: lowersOf(deps, parent),
+    unpacked: contents.unpacked,
+    empty: () => fresh.empty(),
+    again:
+      digest === undefined
+        ? undefined
+        : () => unpackInto(ctx, deps, { diff, stream: deps.content.stream(digest), above: "prepared" }),
+  });
+}
+
+function lowersOf(deps: LayerDeps, top: Digest): string[] {
+  return visibleIds(deps.db, top).map((id) => deps.paths.diff(id));
+}
+
 /** One syncfs instead of an fsync a file: thousands of files cost one journal commit. */
 function syncTree({ sys }: LayerDeps, path: string): void {
   const fd = sys.openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY);
@@ -305,8 +343,8 @@ function syncTree({ sys }: LayerDeps, path: string): void {
 function insertLayer({ work, fresh, contents, parent, chainId }: Commit): void {
   const { unpacked, blob, tarSize } = contents;
   work.deps.db.run(
-    `INSERT INTO layers (chain_id, diff_id, parent, blob, media_type, tar_size, size, created)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+    `INSERT INTO layers (chain_id, diff_id, parent, blob, media_type, tar_size, size, opaque, created)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     chainId,
     unpacked.diffId,
     parent ?? null,
@@ -314,6 +352,7 @@ function insertLayer({ work, fresh, contents, parent, chainId }: Commit): void {
     blob?.mediaType ?? null,
     tarSize ?? null,
     unpacked.size,
+    isOpaque(work.deps.sys, work.deps.paths.diff(chainId)) ? 1 : 0,
     now(),
   );
   work.lease.protect("layer", chainId);

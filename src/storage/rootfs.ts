@@ -9,7 +9,7 @@ import type { Db } from "../sys/db.ts";
 import type { Sys } from "../sys/sys.ts";
 import { deleteTree, discard, ioError } from "./files.ts";
 import type { StorePaths } from "./paths.ts";
-import { stackIds } from "./stack.ts";
+import { visibleIds } from "./stack.ts";
 import type { RootfsRequest, RootfsStore } from "./storage.ts";
 import { copyXattrs } from "./inherit.ts";
 
@@ -93,7 +93,7 @@ function makeDir(path: string): void {
 function mount(deps: RootfsDeps, request: RootfsRequest, target: string): void {
   const { paths, sys } = deps;
   const { id, chainId } = request;
-  const stack = chainId === undefined ? [] : stackIds(deps.db, chainId);
+  const stack = chainId === undefined ? [] : visibleIds(deps.db, chainId);
   if (stack.length > MAX_LAYERS) throw tooManyLayers(id, stack.length);
   const options = [...OPTIONS];
   // With userxattr the kernel refuses these two to be set at all; its defaults are what we want there.

@@ -27,6 +27,8 @@ CREATE TABLE IF NOT EXISTS layers (
   size       INTEGER NOT NULL,
   -- Allocated bytes as du counts them; NULL until somebody has counted.
   disk       INTEGER,
+  -- 1: nothing of the layers below it shows.
+  opaque     INTEGER NOT NULL DEFAULT 0,
   created    TEXT NOT NULL
 ) WITHOUT ROWID;
 

@@ -127,14 +127,21 @@ export interface LayerStore {
   list(): LayerRecord[];
   /** Directory that overlayfs takes as a lower. */
   diffPath(chainId: Digest): string;
-  /** The stack from top to bottom. Errors: not-found if one is missing. */
+  /** The whole stack from top to bottom. Errors: not-found if one is missing. */
   stack(chainId: Digest): LayerRecord[];
+  /**
+   * Directories of the layers that show, topmost first: the stack down to a layer that hides all below it
+   * (".wh..wh..opq" at its top), which overlayfs itself would not see. Errors: not-found if one is missing.
+   */
+  lowers(chainId: Digest): string[];
   /**
    * Fetch, verify, inflate and unpack in one pass, in a sandboxed child. Existing chainId: returns
    * it without reading. The result is durable (syncfs) when the promise resolves; a failure leaves
    * nothing. Layers of one image may be applied at the same time, started bottom first: each is unpacked
    * on its own and becomes visible only after its parent (an apply of the parent that runs in this
-   * process is waited for; if it fails, so does this one).
+   * process is waited for; if it fails, so does this one). The result is what unpacking it over its parents into one
+   * directory would show: names lead through links of lower layers that lead to directories, hard links to files of lower
+   * layers find them (those few layers are unpacked twice), directories that are not listed look as they do below.
    */
   apply(ctx: Ctx, request: ApplyRequest): Promise<LayerRecord>;
   /**

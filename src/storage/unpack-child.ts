@@ -36,7 +36,9 @@ async function unpack(job: UnpackJob): Promise<UnpackReply> {
     mode: job.mode,
     unprivileged: job.overlayXattr === "user",
     inside: job.inside,
+    above: job.above,
   });
+  if (job.above === "prepared") tree.adopt();
   const reader = new TarReader(owned(extractor, job.owner), job.limits);
   const digester = createDigester();
   for await (const chunk of decompress(stdin())) {
@@ -50,6 +52,7 @@ async function unpack(job: UnpackJob): Promise<UnpackReply> {
     size: extractor.size,
     entries: reader.entries,
     implied: tree.implied.map(keyOf),
+    missing: extractor.missing.map(keyOf),
     warnings: extractor.warnings,
   };
 }

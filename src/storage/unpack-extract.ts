@@ -22,12 +22,17 @@ export interface ExtractOptions {
   unprivileged: boolean;
   /** Directory that all names are relative to; the root by default. */
   inside?: string | undefined;
+  /** As in the request of `spawnUnpack`. */
+  above?: "first" | "prepared" | undefined;
 }
 
 const CREATE = k.O_WRONLY | k.O_CREAT | k.O_EXCL | k.O_NOFOLLOW;
 const MAX_WARNINGS = 20;
 /** Bytes of directory names above which times are set at once, and may be touched by later entries: memory stays bounded. */
 const MAX_DIRECTORY_TIMES = 32 << 20;
+
+/** Bytes of the names of hard links' targets that are not in the archive. */
+const MAX_MISSING = 32 << 20;
 
 const TYPE_BITS = { char: k.S_IFCHR, block: k.S_IFBLK, fifo: k.S_IFIFO };
 
@@ -38,6 +43,9 @@ export class Extractor implements TarSink {
   readonly #directoryTimes = new Map<string, { atimeNs: bigint; mtimeNs: bigint }>();
   #directoryBytes = 0;
   readonly warnings: string[] = [];
+  /** Targets of the hard links that were left out. */
+  readonly missing: Uint8Array[] = [];
+  #missingBytes = 0;
   /** `written` is -1 once a hole was passed. */
   #file: { fd: Fd; entry: TarEntry; written: number } | undefined;
   #size = 0;
@@ -186,28 +194,49 @@ export class Extractor implements TarSink {
 
   /** The name gets no metadata of its own: it is the same file. */
   #hardlink(entry: TarEntry, place: Place): void {
-    const make = (): void => {
-      const target = this.#linkTarget(entry);
-      this.#sys.link(target.dir, target.name, place.dir, place.name);
-    };
     try {
-      make();
+      if (!this.#link(entry, place)) this.#missing(entry);
     } catch (error) {
-      if (hasCode(error, "ENOENT")) throw missingTarget(entry, error);
       if (!hasCode(error, "EEXIST")) throw error;
-      const [old, wanted] = [this.#tree.lstat(place), this.#tree.lstat(this.#linkTarget(entry))];
-      if (wanted === undefined) throw missingTarget(entry, error);
-      if (old?.ino === wanted.ino) return;
+      const target = this.#linkTarget(entry);
+      const wanted = target === undefined ? undefined : this.#tree.lstat(target);
+      if (wanted === undefined) return this.#missing(entry);
+      if (this.#tree.lstat(place)?.ino === wanted.ino) return;
       this.#tree.clear(place);
-      make();
+      this.#link(entry, place);
     }
   }
 
-  #linkTarget(entry: TarEntry): Place {
+  /** False if the target is not there. Finds it anew each time: clearing a place closes directories. */
+  #link(entry: TarEntry, place: Place): boolean {
+    const target = this.#linkTarget(entry);
+    if (target === undefined) return false;
+    try {
+      this.#sys.link(target.dir, target.name, place.dir, place.name);
+      return true;
+    } catch (error) {
+      if (hasCode(error, "ENOENT")) return false;
+      throw error;
+    }
+  }
+
+  #linkTarget(entry: TarEntry): Place | undefined {
     if (entry.linkName.length === 0) throw pointsOutside(entry.linkName);
-    const target = this.#tree.find([...this.#inside, ...cleanPath(entry.linkName)]);
-    if (target === undefined) throw missingTarget(entry);
-    return target;
+    return this.#tree.find([...this.#inside, ...cleanPath(entry.linkName)]);
+  }
+
+  #missing(entry: TarEntry): void {
+    this.#missingBytes += entry.linkName.length + 64;
+    if (this.#options.above === "first" && this.#missingBytes < MAX_MISSING) {
+      this.missing.push(joined(cleanPath(entry.linkName)));
+      return;
+    }
+    const where = this.#options.above === undefined ? "the archive" : "this layer or those below it";
+    throw fail(
+      "invalid-argument",
+      `tar entry "${shown(entry.name)}" is a hard link to "${shown(entry.linkName)}", which is not in ${where}`,
+      { reason: "link-target-missing" },
+    );
   }
 
   /** Makes something where nothing is, removing what stands in the way. */
@@ -253,11 +282,6 @@ export class Extractor implements TarSink {
   #warn(text: string): void {
     if (this.warnings.length < MAX_WARNINGS) this.warnings.push(text);
   }
-}
-
-function missingTarget(entry: TarEntry, cause?: unknown): Error {
-  const message = `tar entry "${shown(entry.name)}" is a hard link to "${shown(entry.linkName)}", which is not in the archive`;
-  return fail("invalid-argument", message, { reason: "link-target-missing", cause });
 }
 
 /** Some programs write 0 or nothing: never older than the content. */

@@ -10,6 +10,7 @@ export interface UnpackJob {
   inside?: string | undefined;
   limits?: Partial<TarLimits> | undefined;
   owner?: { uid: number; gid: number } | undefined;
+  above?: "first" | "prepared" | undefined;
 }
 
 export interface UnpackDone {
@@ -18,6 +19,7 @@ export interface UnpackDone {
   entries: number;
   /** Paths as latin1 text, so that every byte survives JSON. */
   implied: string[];
+  missing: string[];
   warnings: string[];
 }
 

@@ -84,6 +84,32 @@ export class UnpackTree {
     return [...this.#implied].map((key) => Buffer.from(key, "latin1"));
   }
 
+  /** Takes the directories that are there for implied ones: others are made for entries below them. */
+  adopt(): void {
+    const found: Uint8Array[][] = [[]];
+    for (let parts = found.pop(); parts !== undefined; parts = found.pop()) {
+      for (const name of this.#directoriesIn(parts)) {
+        const path = [...parts, name];
+        this.#implied.add(keyOf(joined(path)));
+        found.push(path);
+      }
+    }
+  }
+
+  #directoriesIn(parts: Uint8Array[]): Uint8Array[] {
+    const fd = this.#root.openFile(joined(parts), k.O_RDONLY | k.O_DIRECTORY | k.O_NOFOLLOW);
+    const isDirectory = (name: Uint8Array): boolean =>
+      (this.#sys.stat(fd, name, k.AT_SYMLINK_NOFOLLOW).mode & k.S_IFMT) === k.S_IFDIR;
+    try {
+      return this.#sys
+        .readdir(fd)
+        .map((entry) => entry.name)
+        .filter(isDirectory);
+    } finally {
+      this.#sys.close(fd);
+    }
+  }
+
   get rootFd(): Fd {
     return this.#root.fd;
   }

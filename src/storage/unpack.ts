@@ -31,6 +31,11 @@ export interface UnpackRequest {
   limits?: Partial<TarLimits>;
   /** Everything belongs to this user, whatever the archive says; for cp. */
   owner?: { uid: number; gid: number };
+  /**
+   * For a layer above others. "first": hard links to what is not there are left out and reported. "prepared": the
+   * target already holds what was found for them in lower layers, and its directories count as implied.
+   */
+  above?: "first" | "prepared";
 }
 
 export interface Unpacked {
@@ -44,6 +49,8 @@ export interface Unpacked {
    * They are 0755 root:root now; what they must look like is what the layers below say.
    */
   implied: Uint8Array[];
+  /** Targets of hard links that were left out, relative to the target, as bytes. */
+  missing: Uint8Array[];
 }
 
 const PIPE_SIZE = 1 << 20;
@@ -58,8 +65,8 @@ const MAX_STDERR = 4096;
  */
 export async function spawnUnpack(ctx: Ctx, request: UnpackRequest): Promise<Unpacked> {
   checkCanceled(ctx);
-  const { target, overlayXattr, mode, inside, limits, owner } = request;
-  const job: UnpackJob = { target, overlayXattr, mode, inside, limits, owner };
+  const { target, overlayXattr, mode, inside, limits, owner, above } = request;
+  const job: UnpackJob = { target, overlayXattr, mode, inside, limits, owner, above };
   const pipe = linux.pipe(PIPE_SIZE);
   let child: Child;
   try {
@@ -159,8 +166,9 @@ function toResult(ctx: Ctx, target: string, { stdout, stderr, how }: Ending): Un
   return done(reply);
 }
 
-function done({ diffId, size, entries, implied }: UnpackDone): Unpacked {
-  return { diffId, size, entries, implied: implied.map((path) => Buffer.from(path, "latin1")) };
+function done({ diffId, size, entries, implied, missing }: UnpackDone): Unpacked {
+  const bytes = (paths: string[]): Uint8Array[] => paths.map((path) => Buffer.from(path, "latin1"));
+  return { diffId, size, entries, implied: bytes(implied), missing: bytes(missing) };
 }
 
 function rethrown({ error }: UnpackFailed, target: string): Error {
