@@ -140,7 +140,7 @@ describe("containerSpec", () => {
     ["--sysctl net.ipv4.ip_forward=1", { sysctls: { "net.ipv4.ip_forward": "1" } }],
     [
       "--log-driver json-file --log-opt max-size=10m",
-      { logDriver: "json-file", logOptions: { "max-size": "10m" } },
+      { logDriver: "json-file", logOptions: { "max-size": "10485760" } },
     ],
     [
       "--stop-signal INT --stop-timeout 3 --timeout 60",

@@ -60,7 +60,7 @@ describe("structs", () => {
     ['{{(index .NetworkSettings.Networks "bridge").IPAddress}}', "10.87.0.2"],
     [
       "{{.Size}} {{json .Config}}",
-      '12345678901234567890 {"Labels":{"b":"2","a":"1"},"Env":["A=1"],"Tty":false}',
+      '12345678901234567890 {"Labels":{"a":"1","b":"2"},"Env":["A=1"],"Tty":false}',
     ],
   ];
   for (const [template, want] of cases) test(template, () => expect(render(template, data)).toBe(want));
