@@ -24,11 +24,12 @@ interface Row extends Operation {
 
 export class Operations {
   readonly #db: Db;
-  readonly #sys: Sys;
+  readonly #host: { readonly sys: Sys };
 
-  constructor(db: Db, sys: Sys) {
+  /** `host.sys` is asked for only when there is a row. */
+  constructor(db: Db, host: { readonly sys: Sys }) {
     this.#db = db;
-    this.#sys = sys;
+    this.#host = host;
   }
 
   /** This process begins; a row of a former owner is replaced (its holder of the container's lock is gone). */
@@ -38,7 +39,7 @@ export class Operations {
       container,
       verb,
       process.pid,
-      this.#sys.startTime(process.pid) ?? 0,
+      this.#host.sys.startTime(process.pid) ?? 0,
       bootId(),
     );
   }
@@ -50,7 +51,9 @@ export class Operations {
   /** Operations whose owners are dead; one indexed read when there are none at all. */
   abandoned(): Operation[] {
     const rows = this.#db.all<Row>("SELECT * FROM operations");
-    return rows.filter((row) => row.boot_id !== bootId() || this.#sys.startTime(row.pid) !== row.pid_start);
+    return rows.filter(
+      (row) => row.boot_id !== bootId() || this.#host.sys.startTime(row.pid) !== row.pid_start,
+    );
   }
 
   of(container: string): Operation | undefined {

@@ -7,7 +7,8 @@ import { DEFAULT_PIDS_LIMIT } from "../container/resources.ts";
 import type { ImageRecord } from "../storage/storage.ts";
 import type { PortMapping } from "../network/network.ts";
 import type { Engine } from "./engine.ts";
-import { resolveContainer, sizeOf } from "./list.ts";
+import { resolveContainer } from "./list.ts";
+import { sizeOf } from "./size.ts";
 
 export interface InspectRequest {
   container: string;

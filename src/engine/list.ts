@@ -5,7 +5,6 @@ import { humanDuration, parseTimestamp } from "../core/time.ts";
 import type { ContainerRecord, ContainerState } from "../container/container.ts";
 import type { Engine, Filter } from "./engine.ts";
 import { hasLabel, matcher, nameMatches, type Test } from "./filter.ts";
-import { fileBytes } from "../storage/usage.ts";
 import { refresh, refreshAll } from "./refresh.ts";
 
 export interface ContainerSummary {
@@ -87,15 +86,12 @@ function summarise(engine: Engine, record: ContainerRecord, size: boolean): Cont
     state: state.status,
     pid: state.status === "running" || state.status === "paused" ? (state.pid ?? 0) : 0,
   };
-  if (size) summary.size = sizeOf(engine, record);
+  if (size) {
+    // Loaded here, because listing is the one verb that must start at once.
+    const { sizeOf } = require("./size.ts") as typeof import("./size.ts");
+    summary.size = sizeOf(engine, record);
+  }
   return summary;
-}
-
-/** Bytes of the container's own layer, and of it with its image. */
-export function sizeOf(engine: Engine, record: ContainerRecord): { rw: number; rootFs: number } {
-  const rw = fileBytes(engine.sys, engine.paths.upper(record.id));
-  const image = record.spec.imageId === undefined ? undefined : engine.images.find(record.spec.imageId);
-  return { rw, rootFs: rw + (image?.size ?? 0) };
 }
 
 /** The filters of ps, container prune and wait on several. */

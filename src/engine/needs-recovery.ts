@@ -4,7 +4,9 @@ import { bootId } from "../sys/host.ts";
 import type { Engine } from "./engine.ts";
 
 export function needsRecovery(engine: Engine): boolean {
-  return isNewBoot(engine) || engine.operations.abandoned().length > 0 || engine.leases.dead().length > 0;
+  if (isNewBoot(engine) || engine.operations.abandoned().length > 0) return true;
+  // The store's code is loaded only when there is a lease at all.
+  return engine.db.get("SELECT 1 FROM leases LIMIT 1") !== undefined && engine.leases.dead().length > 0;
 }
 
 /** Says which boot the run directory belongs to; /run need not be emptied at a reboot. */

@@ -1,24 +1,22 @@
 /**
- * The one place that wires an engine. Opening makes the directories if they are missing and opens the database;
- * every part is made at its first use, so that `ps` pays for `ps` alone.
+ * The one place that wires an engine. Opening makes the directories if they are missing; every part is made at its
+ * first use, and its code is loaded then (`require` because a getter cannot wait): loading all of them costs more than all of `ps`.
  */
-import { isAbsolute, resolve } from "node:path";
 import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
 import { Events } from "../container/events.ts";
 import { Operations } from "../container/operations.ts";
 import { ContainerRecords } from "../container/records.ts";
 import { containerSchema } from "../container/schema.ts";
-import { createNetworkDriver } from "../network/bridge.ts";
 import type { NetworkDriver } from "../network/network.ts";
 import { networkSchema } from "../network/schema.ts";
 import type { OciRuntime } from "../runtime/runtime.ts";
 import { ensureDirs, storePaths, type StorePaths } from "../storage/paths.ts";
 import { storageSchema } from "../storage/schema.ts";
-import { openStore, type Store } from "../storage/store.ts";
+import type { Store } from "../storage/store.ts";
 import { Db } from "../sys/db.ts";
 import { bootId } from "../sys/host.ts";
-import { linux } from "../sys/linux.ts";
+import type { Sys } from "../sys/sys.ts";
 import type { Engine, OpenOptions } from "./engine.ts";
 
 /** Raised with every change of a schema. */
@@ -41,7 +39,8 @@ function absolute(what: string, path: string): string {
   if (path === "") throw fail("invalid-argument", `the ${what} directory has an empty path`);
   // Overlay options and sockets are made of these paths.
   if (/[\0\n]/.test(path)) throw fail("invalid-argument", `the ${what} directory's path has a newline in it`);
-  return isAbsolute(path) ? path.replace(/\/+$/, "") || "/" : resolve(path);
+  const full = path.startsWith("/") ? path : `${process.cwd()}/${path}`;
+  return full.replace(/\/+$/, "") || "/";
 }
 
 function makeDirs(paths: StorePaths): void {
@@ -67,7 +66,6 @@ function cgroupOf(root: string): string {
 class WiredEngine implements Engine {
   readonly options: OpenOptions;
   readonly paths: StorePaths;
-  readonly sys = linux;
   readonly selfArgv: string[];
   readonly unpackCommand: string[];
   readonly systemdCgroup: boolean;
@@ -90,6 +88,10 @@ class WiredEngine implements Engine {
     this.cgroup = cgroupOf(paths.root);
   }
 
+  get sys(): Sys {
+    return (require("../sys/linux.ts") as typeof import("../sys/linux.ts")).linux;
+  }
+
   get db(): Db {
     this.#db ??= Db.open(
       this.paths.db,
@@ -108,11 +110,13 @@ class WiredEngine implements Engine {
   }
 
   get operations(): Operations {
-    return (this.#operations ??= new Operations(this.db, this.sys));
+    return (this.#operations ??= new Operations(this.db, this));
   }
 
   get store(): Store {
-    this.#store ??= openStore({
+    if (this.#store !== undefined) return this.#store;
+    const { openStore } = require("../storage/store.ts") as typeof import("../storage/store.ts");
+    this.#store = openStore({
       db: this.db,
       sys: this.sys,
       paths: this.paths,
@@ -143,7 +147,9 @@ class WiredEngine implements Engine {
   }
 
   get network(): NetworkDriver {
-    this.#network ??= createNetworkDriver({
+    if (this.#network !== undefined) return this.#network;
+    const { createNetworkDriver } = require("../network/bridge.ts") as typeof import("../network/bridge.ts");
+    this.#network = createNetworkDriver({
       db: this.db,
       sys: this.sys,
       netnsDir: this.paths.netns,
