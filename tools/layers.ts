@@ -43,6 +43,10 @@ function importsOf(path: string): Import[] {
     const literal = text.slice(dynamic.moduleRequest.start, dynamic.moduleRequest.end);
     if (/^["'].*["']$/.test(literal)) found.push({ from: literal.slice(1, -1), line: lineAt(dynamic.start) });
   }
+  // Code that is loaded at its first use (engine/open.ts).
+  for (const match of text.matchAll(/\brequire\("([^"]+)"\)/g)) {
+    found.push({ from: match[1] as string, line: lineAt(match.index) });
+  }
   return found;
 }
 
