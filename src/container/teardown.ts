@@ -6,6 +6,7 @@
 import { rmSync } from "node:fs";
 import type { Ctx } from "../core/ctx.ts";
 import { EngineError, messageOf } from "../core/error.ts";
+import type { OciRuntime } from "../runtime/runtime.ts";
 import { MNT_DETACH } from "../sys/const.ts";
 import type { ContainerRecord } from "./container.ts";
 import type { ContainerDeps } from "./deps.ts";
@@ -48,22 +49,23 @@ export async function teardown(
 
 async function deleteFromRuntime(ctx: Ctx, deps: ContainerDeps, record: ContainerRecord): Promise<void> {
   const runtime = await deps.runtime(ctx, record.state.runtimePath ?? record.spec.runtime);
-  if (hasEnded(deps, record)) {
-    // The plain form saves the question for the state, and a process.
-    try {
-      runtime.delete(ctx, record.id);
-      return;
-    } catch (error) {
-      ctx.log
-        .area("container")
-        .debug(`delete ${record.id.slice(0, 12)}: ${messageOf(error)}; trying by force`);
-    }
-  }
+  // The plain form saves the question for the state, and a process.
+  if (hasEnded(deps, record) && deletesPlainly(ctx, runtime, record.id)) return;
   // Rarely needed: ends what nobody has watched to its end.
   const { killMonitors, killProcesses } = await import("./strays.ts");
   killMonitors(deps, record.id);
   runtime.delete(ctx, record.id, { force: true });
   killProcesses(deps, record);
+}
+
+/** False when it does not know it, or not as ended: something of it may be left then. */
+function deletesPlainly(ctx: Ctx, runtime: OciRuntime, id: string): boolean {
+  try {
+    return runtime.delete(ctx, id);
+  } catch (error) {
+    ctx.log.area("container").debug(`delete ${id.slice(0, 12)}: ${messageOf(error)}; trying by force`);
+    return false;
+  }
 }
 
 /** Its first process is gone, and with its pid namespace every other one. */

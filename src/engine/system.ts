@@ -3,6 +3,7 @@ import { readdirSync, rmSync } from "node:fs";
 import type { Ctx } from "../core/ctx.ts";
 import { check as checkStore, type Finding } from "../storage/check.ts";
 import { collectGarbage } from "../storage/gc.ts";
+import { sweepLocks } from "../storage/recover.ts";
 import { storeUsage } from "../storage/usage.ts";
 import { cgroupMode, removeCgroup } from "../sys/cgroup.ts";
 import type { Engine, Filter } from "./engine.ts";
@@ -151,6 +152,7 @@ export async function check(
 ): Promise<{ findings: Finding[] }> {
   const { recover } = await import("./recover.ts");
   await recover(ctx, engine);
+  sweepLocks(engine);
   const known = (): Set<string> => new Set(engine.records.list().map((record) => record.id));
   const inUse = (id: string): string[] => engine.records.usersOf(id);
   const findings = await checkStore(ctx, engine.store, { ...request, containers: known, inUse });

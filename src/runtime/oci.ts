@@ -15,6 +15,7 @@ import {
   spawnMonitor,
   type StartedMonitor,
 } from "./conmon.ts";
+import { CreateWatch } from "./create-watch.ts";
 import { startSession } from "./exec-session.ts";
 import { hybridArgv } from "./hybrid.ts";
 import { runtimeError } from "./oci-error.ts";
@@ -51,6 +52,14 @@ function readLog(path: string): string {
     if (hasCode(error, "ENOENT")) return "";
     throw error;
   }
+}
+
+function runtimeKilled(name: string, { id }: MonitorRequest): EngineError {
+  return fail("internal", `${name} was killed while it created the container`, {
+    reason: "runtime-killed",
+    hint: "look for the reason in the kernel's log: dmesg",
+    data: { id },
+  });
 }
 
 class CommandRuntime implements OciRuntime {
@@ -125,7 +134,9 @@ class CommandRuntime implements OciRuntime {
     monitor: StartedMonitor,
     request: MonitorRequest,
   ): Promise<{ pid: number; monitorPid: number }> {
+    using watch = new CreateWatch(request.monitorPidFile);
     const message = await monitor.sync.next(ctx.signal);
+    if (watch.fired) throw runtimeKilled(this.info.name, request);
     if (message === undefined && ctx.signal.aborted) {
       await this.#settle(ctx, monitor, request);
       throw fail("canceled", "canceled", { cause: ctx.signal.reason });
@@ -177,18 +188,21 @@ class CommandRuntime implements OciRuntime {
     this.#command(ctx, id, ["kill", ...(options.all === true ? ["--all"] : []), id, String(signal)]);
   }
 
-  delete(ctx: Ctx, id: string, options: { force?: boolean } = {}): void {
+  delete(ctx: Ctx, id: string, options: { force?: boolean } = {}): boolean {
     if (options.force === true) {
       const failure = this.#runForced(ctx, id);
       if (failure !== undefined) throw failure;
-      return;
+      return true;
     }
+    let isKnown = true;
     try {
       this.#command(ctx, id, ["delete", id]);
     } catch (error) {
       if (!isKind(error, "not-found")) throw error;
+      isKnown = false;
     }
     this.#runsc?.forget(id);
+    return isKnown;
   }
 
   /** `delete --force`; a frozen container cannot die, so it is thawed and the deletion tried again. */

@@ -84,8 +84,8 @@ export interface OciRuntime {
   state(ctx: Ctx, id: string): RuntimeState | undefined;
   /** Errors: conflict when it does not run. */
   kill(ctx: Ctx, id: string, signal: number, options?: { all?: boolean }): void;
-  /** Idempotent; force kills first. Errors: conflict when it runs and `force` is not given. */
-  delete(ctx: Ctx, id: string, options?: { force?: boolean }): void;
+  /** Idempotent; force kills first. False: it was not known (always true with force). Errors: conflict when it runs and `force` is not given. */
+  delete(ctx: Ctx, id: string, options?: { force?: boolean }): boolean;
   /** Errors: conflict when it does not run or is paused. */
   pause(ctx: Ctx, id: string): void;
   /** Errors: conflict when it is not paused. */

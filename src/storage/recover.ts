@@ -36,7 +36,7 @@ export function recover(deps: RecoverDeps): Recovered {
     dropLease(deps.db, lease.id);
   }
   leftovers.push(...sweepIngest(deps), ...sweepTrash(deps));
-  if (leases.length > 0) sweepLocks(deps);
+  sweepLocks(deps);
   return { leases, leftovers };
 }
 
@@ -102,7 +102,7 @@ function sweepTrash(deps: RecoverDeps): string[] {
 }
 
 /** Files of locks that nobody holds: each is the last trace of a killed process. Whoever waits for one finds out that it is gone. */
-function sweepLocks({ sys, paths }: RecoverDeps): void {
+export function sweepLocks({ sys, paths }: Pick<RecoverDeps, "sys" | "paths">): void {
   for (const name of namesIn(paths.locks)) FileLock.try({ sys, dir: paths.locks, name })?.release();
 }
 

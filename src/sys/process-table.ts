@@ -1,5 +1,5 @@
 /** Processes as ps(1) shows them, from /proc. */
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { uptimeSeconds } from "./host.ts";
 
 export interface ProcessLine {
@@ -88,6 +88,31 @@ export function findProcesses(matches: (argv: string[]) => boolean): number[] {
         return false; // it ended while we looked
       }
     });
+}
+
+/** A process's children; `inside` are those in another pid namespace than ours. Zombies do not count. */
+export function childrenOf(parent: number): { own: number[]; inside: number[] } {
+  const own: number[] = [];
+  const inside: number[] = [];
+  for (const pid of childPids(parent)) {
+    try {
+      if (/^\d+ \(.*\) Z/s.test(readFileSync(`/proc/${pid}/stat`, "latin1"))) continue;
+      const isOwn = readlinkSync(`/proc/${pid}/ns/pid`) === readlinkSync("/proc/self/ns/pid");
+      (isOwn ? own : inside).push(pid);
+    } catch {
+      // it has ended
+    }
+  }
+  return { own, inside };
+}
+
+function childPids(parent: number): number[] {
+  try {
+    const text = readFileSync(`/proc/${parent}/task/${parent}/children`, "latin1");
+    return text.split(" ").filter(Boolean).map(Number);
+  } catch {
+    return [];
+  }
 }
 
 /** Device number of a controlling terminal (proc(5), field tty_nr). */
