@@ -55,7 +55,7 @@ export interface Command<T extends FlagTable = FlagTable> {
   /** Only reads, and is over before anybody could lose patience: needs no handling of signals. */
   quick?: boolean;
   /** What completes the first argument, and the ones after it (default: the same). */
-  completes?: { first: Completes; rest?: Completes };
+  completes?: { first: Completes | readonly string[]; rest?: Completes };
   run(invocation: Invocation<T>): Promise<number | void> | number | void;
 }
 

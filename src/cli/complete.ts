@@ -83,9 +83,16 @@ async function inCommand(command: AnyCommand, words: string[], source: Completio
       return flagValues(pending).filter((value) => value === FILES || value.startsWith(word));
     if (word.startsWith("-")) return flagNames(command.flags, word);
   }
-  const kind =
-    (args.length === 0 ? command.completes?.first : (command.completes?.rest ?? command.completes?.first)) ??
-    "none";
+  const { first = "none", rest } = command.completes ?? {};
+  return argumentsOf(args.length === 0 ? first : (rest ?? first), word, source);
+}
+
+async function argumentsOf(
+  kind: Completes | readonly string[],
+  word: string,
+  source: CompletionSource,
+): Promise<string[]> {
+  if (typeof kind !== "string") return kind.filter((choice) => choice.startsWith(word));
   if (kind === "none" || kind === "commands") return [];
   if (kind === "files") return [FILES];
   return (await objects(source, kind)).filter((line) => line.startsWith(word));

@@ -11,7 +11,8 @@ const REDRAW_MS = 80;
 const BAR = 24;
 
 export interface Progress extends Disposable {
-  report(event: ProgressEvent): void;
+  /** Bound: it travels as `ctx.progress`. */
+  readonly report: (event: ProgressEvent) => void;
   /** Draws the last state and leaves it standing. */
   finish(): void;
 }
@@ -66,7 +67,7 @@ class Bars implements Progress {
   #lastDraw = -Infinity;
   #finished = false;
 
-  report(event: ProgressEvent): void {
+  readonly report = (event: ProgressEvent): void => {
     const old = this.#steps.get(event.id);
     this.#steps.set(event.id, {
       status: event.status,
@@ -74,7 +75,7 @@ class Bars implements Progress {
       total: event.total ?? old?.total,
     });
     if (performance.now() - this.#lastDraw >= REDRAW_MS) this.#draw();
-  }
+  };
 
   finish(): void {
     if (this.#finished || this.#steps.size === 0) return;

@@ -13,7 +13,7 @@ export const completionCommand = defineCommand({
   },
   args: { min: 1, max: 1 },
   quick: true,
-  completes: { first: "none" },
+  completes: { first: SHELLS, rest: "none" },
   run({ flags, args, out, personality }) {
     const shell = args[0] as string;
     if (!SHELLS.includes(shell)) {
