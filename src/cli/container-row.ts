@@ -30,7 +30,7 @@ export const CONTAINER_HEADINGS: Readonly<Record<string, string>> = {
 };
 
 /** podman cuts at 17 and adds "...", docker at 19 and adds "…", in quotes. */
-export function shortCommand(command: string, personality: Personality, noTrunc: boolean): string {
+function shortCommand(command: string, personality: Personality, noTrunc: boolean): string {
   if (personality.docker) {
     const cut = noTrunc || command.length <= 20 ? command : `${command.slice(0, 19)}…`;
     return `"${cut}"`;

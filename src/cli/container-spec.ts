@@ -83,7 +83,7 @@ function oomScore(flags: CreateValues): number | undefined {
   return score;
 }
 
-/** Places that stay writable under --read-only, as in podman. */
+/** Places that stay writable under --read-only, as in podman: programs may run there, and the image's files are there. */
 const READ_ONLY_TMPFS = ["/run", "/tmp", "/var/tmp"];
 
 function storage(flags: CreateValues, docker: boolean): Pick<ContainerSpec, "mounts" | "tmpfs"> {
@@ -93,7 +93,7 @@ function storage(flags: CreateValues, docker: boolean): Pick<ContainerSpec, "mou
   checkTargets(mounts, tmpfs);
   if (flags["read-only"] && flags["read-only-tmpfs"] && !docker) {
     const taken = new Set(mounts.map((mount) => mount.target));
-    for (const path of READ_ONLY_TMPFS) if (!taken.has(path)) tmpfs[path] ??= "rw,nosuid,nodev,mode=1777";
+    for (const path of READ_ONLY_TMPFS) if (!taken.has(path)) tmpfs[path] ??= "exec,mode=1777,tmpcopyup";
   }
   return { mounts, tmpfs };
 }
