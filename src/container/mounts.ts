@@ -14,9 +14,6 @@ import { absolutePath, checkLine, cleanPath, isWithin, quote } from "./spec-text
 
 const DEFAULT_SHM_SIZE = 64 * 1024 * 1024;
 
-/** Directories that programs expect to write to even when the root is read-only. */
-const WRITABLE_WHEN_READ_ONLY: readonly string[] = ["/run", "/tmp", "/var/tmp"];
-
 export interface MountInput {
   input: SpecInput;
   namespaces: Namespaces;
@@ -28,7 +25,7 @@ export function containerMounts(request: MountInput): OciMount[] {
   const user = userMounts(input);
   const covered = new Set(user.map((mount) => mount.destination));
   const ownDev = covered.has("/dev");
-  const own = [...systemMounts(request), ...readOnlyMounts(input), ...fileMounts(input)].filter(
+  const own = [...systemMounts(request), ...fileMounts(input)].filter(
     (mount) => !covered.has(mount.destination) && !(ownDev && isWithin(mount.destination, "/dev")),
   );
   return byDepth([...own, ...initMount(input), ...user]);
@@ -98,17 +95,6 @@ function shmMount(input: SpecInput, namespaces: Namespaces, hardened: string[]):
   }
   const size = input.spec.shmSize > 0 ? input.spec.shmSize : DEFAULT_SHM_SIZE;
   return [{ destination, type: "tmpfs", source: "shm", options: [...hardened, "mode=1777", `size=${size}`] }];
-}
-
-function readOnlyMounts(input: SpecInput): OciMount[] {
-  if (!input.spec.readOnly) return [];
-  const options = ["rw", "nosuid", "nodev", "rprivate", "tmpcopyup"];
-  return WRITABLE_WHEN_READ_ONLY.map((destination) => ({
-    destination,
-    type: "tmpfs",
-    source: "tmpfs",
-    options,
-  }));
 }
 
 function fileMounts(input: SpecInput): OciMount[] {

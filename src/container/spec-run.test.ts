@@ -136,13 +136,18 @@ for (const runtime of RUNTIMES) {
       expect(text).not.toContain("/proc/kcore");
     });
 
-    test("a read-only root with writable /run, /tmp and /var/tmp, and a tmpfs of the user's", () => {
+    test("a read-only root and tmpfs that are filled from it", () => {
       const text = shell(
         runtime,
         "touch /x 2>&1; touch /run/a /tmp/a /var/tmp/a /scratch/a && echo written; cat /proc/mounts",
         {
           readOnly: true,
-          tmpfs: { "/scratch": "size=64k,exec" },
+          tmpfs: {
+            "/scratch": "size=64k,exec",
+            "/run": "exec,mode=1777,tmpcopyup",
+            "/tmp": "exec,mode=1777,tmpcopyup",
+            "/var/tmp": "exec,mode=1777,tmpcopyup",
+          },
         },
       );
       expect(text).toContain("Read-only file system");

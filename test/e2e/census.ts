@@ -13,6 +13,8 @@ export interface Store {
 export type Census = Record<string, string[]>;
 
 export function takeCensus(store: Store): Census {
+  // Compiled filters are kept for the boot, one a combination of capabilities.
+  const filters = `${store.run}/seccomp/`;
   return {
     mounts: mounts(),
     namespaces: networkNamespaces(),
@@ -20,7 +22,11 @@ export function takeCensus(store: Store): Census {
     rules: nftRules(),
     cgroups: cgroups(),
     processes: processes(store),
-    files: [...tree(store.run), ...tree(`${store.root}/containers`), ...tree(`${store.root}/ingest`)].sort(),
+    files: [
+      ...tree(store.run).filter((path) => !path.startsWith(filters)),
+      ...tree(`${store.root}/containers`),
+      ...tree(`${store.root}/ingest`),
+    ].sort(),
     rows: rows(store),
   };
 }
