@@ -90,7 +90,7 @@ class Program {
   }
 
   async #version(): Promise<number> {
-    const { versionFacts } = await import("../engine/system.ts");
+    const { versionFacts } = await import("../engine/version.ts");
     const { version, gitCommit } = versionFacts();
     const { docker, name } = this.personality;
     this.out.line(docker ? `Docker version ${version}, build ${gitCommit}` : `${name} version ${version}`);

@@ -2,7 +2,7 @@
 import type { Ctx } from "../core/ctx.ts";
 import { info } from "./info.ts";
 import type { Engine } from "./engine.ts";
-import { versionFacts } from "./system.ts";
+import { versionFacts } from "./version.ts";
 
 export interface DockerInfo {
   Containers: number;

@@ -15,7 +15,7 @@ import {
 import { run, which } from "../sys/spawn.ts";
 import type { Engine } from "./engine.ts";
 import { refreshAll } from "./refresh.ts";
-import { versionFacts } from "./system.ts";
+import { versionFacts } from "./version.ts";
 
 interface Part {
   name: string;

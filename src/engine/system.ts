@@ -1,4 +1,4 @@
-/** system df, prune, check, reset, and what `version` says. */
+/** system df, prune, check and reset. */
 import { readdirSync, rmSync } from "node:fs";
 import type { Ctx } from "../core/ctx.ts";
 import { check as checkStore, type Finding } from "../storage/check.ts";
@@ -10,32 +10,6 @@ import type { Engine, Filter } from "./engine.ts";
 import { refreshAll } from "./refresh.ts";
 import { pruneImages } from "./images.ts";
 import { prune, remove } from "./remove.ts";
-
-export interface VersionFacts {
-  version: string;
-  /** Docker Engine API version that output and flags follow. */
-  apiVersion: string;
-  gitCommit: string;
-  /** RFC 3339. */
-  built: string;
-  bun: string;
-  os: string;
-  arch: string;
-}
-
-const VERSION = "0.1.0";
-
-export function versionFacts(): VersionFacts {
-  return {
-    version: VERSION,
-    apiVersion: "1.47",
-    gitCommit: process.env.BERTH_BUILD_COMMIT ?? "unknown",
-    built: process.env.BERTH_BUILD_TIME ?? "",
-    bun: Bun.version,
-    os: "linux",
-    arch: process.arch === "x64" ? "amd64" : process.arch,
-  };
-}
 
 export interface UsageItem {
   id: string;

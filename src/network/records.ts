@@ -1,5 +1,4 @@
 /** Network records in the state database, and how the default network gets its first one. */
-import { createHash } from "node:crypto";
 import { fail } from "../core/error.ts";
 import { newId } from "../core/id.ts";
 import { now } from "../core/time.ts";
@@ -55,7 +54,7 @@ export function deleteRecord(db: Db, name: string): void {
 
 /** A MAC for the bridge that never changes: from the network's id. */
 export function bridgeMac(record: NetworkRecord): Uint8Array {
-  const digest = createHash("sha256").update(record.id).digest();
+  const digest = new Bun.CryptoHasher("sha256").update(record.id).digest();
   return new Uint8Array([0x02, 0xbe, ...digest.subarray(0, 4)]);
 }
 

@@ -1,5 +1,4 @@
 /** Which subnets a new network gets: ones that nothing on the host routes to yet. */
-import { randomBytes } from "node:crypto";
 import { fail } from "../core/error.ts";
 import { formatSubnet, ipFromBytes, overlaps, parseSubnet, type Subnet, subnetOf } from "./address.ts";
 
@@ -31,6 +30,6 @@ export function chooseIpv4Subnet(taken: Taken, suffix: string): string {
 
 /** A unique local /64 with a random global id (RFC 4193). */
 export function chooseIpv6Subnet(): string {
-  const bytes = new Uint8Array([0xfd, ...randomBytes(5), ...new Uint8Array(10)]);
+  const bytes = new Uint8Array([0xfd, ...crypto.getRandomValues(new Uint8Array(5)), ...new Uint8Array(10)]);
   return formatSubnet(subnetOf(ipFromBytes(bytes), 64));
 }

@@ -9,10 +9,9 @@
  * Worked example: `create` → `using stream = openAttach(…)` → runtime `start` → `await stream.pump()`.
  */
 import { closeSync, constants, openSync, writeSync } from "node:fs";
-import { constants as os } from "node:os";
 import { type Ctx, checkCanceled } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
-import { EAGAIN, EINTR, POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT } from "../sys/const.ts";
+import { EAGAIN, EINTR, POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, signalNumber } from "../sys/const.ts";
 import { hasCode } from "../sys/errno.ts";
 import { tryCall } from "../sys/libc.ts";
 import { linux } from "../sys/linux.ts";
@@ -263,7 +262,7 @@ function listenToSignals(request: AttachRequest, terminal: Terminal): Disposable
     const deadly = name !== "SIGCONT";
     if (request.io.sigProxy && request.onSignal !== undefined) {
       const { onSignal } = request;
-      listeners.set(name, () => onSignal(os.signals[name]));
+      listeners.set(name, () => onSignal(signalNumber(name)));
     } else if (request.io.terminal && deadly) {
       // Nobody else restores the terminal of a process that a signal ends.
       listeners.set(name, () => {

@@ -1,6 +1,5 @@
 /** Small steps that every durable change of the store is made of: fsync, rename aside, clear errors. */
 import { closeSync, fsyncSync, openSync, readdirSync, renameSync } from "node:fs";
-import { randomBytes } from "node:crypto";
 import type { Kind } from "../core/error-table.ts";
 import { EngineError, fail } from "../core/error.ts";
 import { AT_FDCWD } from "../sys/const.ts";
@@ -48,7 +47,7 @@ export function fsyncDir(path: string): void {
 
 /** A name nobody else uses, for the ingest and trash directories. */
 export function uniqueName(): string {
-  return randomBytes(8).toString("hex");
+  return crypto.getRandomValues(new Uint8Array(8)).toHex();
 }
 
 /**

@@ -1,5 +1,4 @@
 /** Several jobs of one list at a time, started strictly in order. */
-import { availableParallelism } from "node:os";
 import type { Ctx } from "../core/ctx.ts";
 
 /**
@@ -36,5 +35,5 @@ export async function runOrdered<T, R>(
 
 /** One a core, and two on a single core: one waits for the network while the other unpacks. */
 export function defaultConcurrency(): number {
-  return Math.max(2, availableParallelism());
+  return Math.max(2, navigator.hardwareConcurrency);
 }

@@ -1,4 +1,4 @@
-import type { VersionFacts } from "../../engine/system.ts";
+import type { VersionFacts } from "../../engine/version.ts";
 import { defineCommand } from "../command.ts";
 import { objectFormatFlag } from "../list-flags.ts";
 import { printFormatted, printJson } from "../object-format.ts";
@@ -24,7 +24,7 @@ export const versionCommand = defineCommand({
   args: { min: 0, max: 0 },
   quick: true,
   async run(invocation) {
-    const { versionFacts } = await import("../../engine/system.ts");
+    const { versionFacts } = await import("../../engine/version.ts");
     const facts = versionFacts();
     const { flags, out, personality } = invocation;
     const osArch = `${facts.os}/${facts.arch}`;
