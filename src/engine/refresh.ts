@@ -5,7 +5,7 @@
 import { readFileSync, statSync } from "node:fs";
 import type { ContainerRecord } from "../container/container.ts";
 import { isLive, isMonitored, observe, type Probes } from "../container/state.ts";
-import { bootId } from "../sys/host.ts";
+import { bootId, processStart } from "../sys/host.ts";
 import type { Engine } from "./engine.ts";
 
 export function refresh(engine: Engine, record: ContainerRecord): ContainerRecord {
@@ -24,7 +24,7 @@ export function refreshAll(engine: Engine): ContainerRecord[] {
 function probesOf(engine: Engine): Probes {
   return {
     bootId,
-    startTime: (pid) => engine.sys.startTime(pid),
+    startTime: processStart,
     exitOf: (id) => {
       const path = `${engine.paths.exits}/${id}`;
       const atMs = statSync(path, { throwIfNoEntry: false })?.mtimeMs;

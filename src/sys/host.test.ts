@@ -63,3 +63,8 @@ test("capabilities by name", () => {
 test("security features are booleans that the kernel backs", () => {
   expect(host.securityFeatures().seccomp).toBe(/Seccomp:/.test(readFileSync("/proc/self/status", "utf8")));
 });
+
+test("processStart says what the system-call layer says", () => {
+  expect(host.processStart(process.pid)).toBe(linux.startTime(process.pid) as number);
+  expect(host.processStart(2 ** 22 + 1)).toBeUndefined();
+});
