@@ -38,6 +38,11 @@ function shortCommand(command: string, personality: Personality, noTrunc: boolea
   return noTrunc || command.length <= 20 ? command : `${command.slice(0, 17)}...`;
 }
 
+/** docker puts words with spaces in quotes. */
+function quotedIfNeeded(word: string): string {
+  return word.includes(" ") ? `'${word}'` : word;
+}
+
 /** "2026-11-23 11:45:07 +0000 UTC" */
 export function goTime(iso: string | undefined): string {
   const time = iso === undefined ? Number.NaN : Date.parse(iso);
@@ -73,7 +78,9 @@ export class ContainerRow {
     return this.#item.imageId.replace(/^sha256:/, "");
   }
   get Command(): string {
-    return shortCommand(this.#item.command.join(" "), this.#personality, this.#noTrunc);
+    const { command } = this.#item;
+    const words = this.#personality.docker ? command.map(quotedIfNeeded) : command;
+    return shortCommand(words.join(" "), this.#personality, this.#noTrunc);
   }
   get CreatedAt(): string {
     return goTime(this.#item.record.created);

@@ -23,12 +23,18 @@ export function exitCodeOf(error: unknown, path: string, personality: Personalit
   const kind = kindOf(error);
   const { exit } = errorTable[kind];
   if (kind === "not-modified" || kind === "canceled") return exit;
-  if (personality.docker) return DOCKER_RUNS.has(path) ? exit : 1;
+  if (personality.docker) return dockerExitCode(error, path, exit);
   if (REMOVERS.has(path)) {
     if (kind === "not-found") return 1;
     if (kind === "in-use" || kind === "conflict") return 2;
   }
   return exit;
+}
+
+/** docker: 1 everywhere, but for what `run`, `create` and `exec` say of the command to run, and 125 for a failed run. */
+function dockerExitCode(error: unknown, path: string, exit: number): number {
+  if (!DOCKER_RUNS.has(path) || isReason(error, "arguments")) return 1;
+  return path.endsWith("exec") && exit === 125 ? 1 : exit;
 }
 
 /** Mistakes in the call itself, found before any verb was called. */
@@ -60,9 +66,14 @@ export function printError(error: unknown, context: ErrorContext): void {
   const { out, personality } = context;
   const lines = personality.docker ? dockerLines(error, context) : plainLines(error, context);
   const hint = error instanceof EngineError ? error.hint : undefined;
-  if (hint !== undefined) lines.splice(1, 0, hint);
+  if (hint !== undefined) lines.splice(1, 0, named(hint, personality));
   out.error(lines.join("\n"));
   if (context.trace && isInternal(error)) out.error(Bun.inspect(error));
+}
+
+/** Commands in a hint are called by the name that the caller used. */
+function named(hint: string, { name }: Personality): string {
+  return name === "berth" ? hint : hint.replace(/\bberth (?=[a-z])/g, `${name} `);
 }
 
 function plainLines(error: unknown, context: ErrorContext): string[] {

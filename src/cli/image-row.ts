@@ -30,7 +30,7 @@ export function splitName(name: string): { repository: string; tag: string } {
 }
 
 /** docker does not show where its own images come from. */
-function shownRepository(repository: string, docker: boolean): string {
+export function shownRepository(repository: string, docker: boolean): string {
   return docker ? repository.replace(/^docker\.io\/(library\/)?/, "") : repository;
 }
 

@@ -129,6 +129,7 @@ function rows(store: Store): string[] {
   const path = `${store.root}/berth.db`;
   if (!existsSync(path)) return [];
   using db = new Database(path, { readonly: true });
+  db.run("PRAGMA busy_timeout = 5000");
   const tables = db.query("SELECT name FROM sqlite_master WHERE type = 'table'").all() as { name: string }[];
   return ROW_TABLES.filter((table) => tables.some(({ name }) => name === table)).flatMap((table) =>
     db

@@ -1,6 +1,7 @@
 import { fail } from "../../core/error.ts";
 import type { Engine } from "../../engine/engine.ts";
 import { defineCommand, type Invocation } from "../command.ts";
+import { shownRepository } from "../image-row.ts";
 import { forEach } from "../each.ts";
 
 async function selectImages(invocation: Invocation, engine: Engine, all: boolean): Promise<string[]> {
@@ -37,7 +38,7 @@ export const rmiCommand = defineCommand({
       const containers = !personality.docker;
       const request = { image, force, containers, allNames, ignore };
       const { untagged, deleted } = await removeImage(ctx, engine, request);
-      for (const name of untagged) out.line(`Untagged: ${name}`);
+      for (const name of untagged) out.line(`Untagged: ${shownRepository(name, personality.docker)}`);
       for (const id of deleted) out.line(`Deleted: ${personality.docker ? id : id.replace(/^sha256:/, "")}`);
     });
   },

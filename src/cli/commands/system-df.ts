@@ -1,3 +1,4 @@
+import type { UsageRow } from "../../engine/system.ts";
 import { defineCommand } from "../command.ts";
 import { formatFlag } from "../list-flags.ts";
 import { printListing } from "../listing.ts";
@@ -15,6 +16,12 @@ const HEADINGS = {
 
 function percent(part: number, whole: number): number {
   return whole <= 0 ? 0 : Math.min(100, Math.round((part / whole) * 100));
+}
+
+/** docker leaves the percentage out where there is nothing. */
+function reclaimable(part: UsageRow, docker: boolean): string {
+  const size = humanSize(part.reclaimable);
+  return docker && part.size === 0 ? size : `${size} (${percent(part.reclaimable, part.size)}%)`;
 }
 
 export const systemDfCommand = defineCommand({
@@ -48,7 +55,7 @@ export const systemDfCommand = defineCommand({
         Active: part.active,
         Size: humanSize(part.size),
         RawSize: part.size,
-        Reclaimable: `${humanSize(part.reclaimable)} (${percent(part.reclaimable, part.size)}%)`,
+        Reclaimable: reclaimable(part, personality.docker),
         RawReclaimable: part.reclaimable,
       })),
       format: flags.format,
