@@ -5,6 +5,9 @@ import * as k from "./const.ts";
 import { hasCode, SysError } from "./errno.ts";
 import { linux } from "./linux.ts";
 
+const isRoot = process.getuid?.() === 0;
+if (!isRoot) console.warn("skip: exact times need a tmpfs, and that root");
+
 let tmp: TempDir;
 let dir: number;
 beforeAll(() => {
@@ -95,6 +98,37 @@ describe("reading and writing", () => {
     expect(linux.copyRange(again, to, 1 << 20)).toBe(0);
     for (const fd of [from, to, again]) linux.close(fd);
     expect(readFileSync(`${tmp.path}/to`, "utf8")).toBe(`y${"x".repeat(99_999)}`);
+  });
+});
+
+describe.skipIf(!isRoot)("utimes", () => {
+  test("is exact to the nanosecond for any time a file system keeps", () => {
+    // tmpfs keeps all 64 bits of seconds; ext4 would clamp.
+    linux.mkdir(dir, "times", 0o700);
+    linux.mount("tmpfs", `${tmp.path}/times`, "tmpfs", 0, "size=1m");
+    const fd = linux.open(`${tmp.path}/times`, k.O_RDONLY | k.O_DIRECTORY);
+    const second = 1_000_000_000n;
+    const edges = [0n, 2n ** 31n, 2n ** 32n, 2n ** 33n, 10_000_000_000n, 10n ** 12n].flatMap((seconds) =>
+      [-1n, 0n, 1n, second / 2n].map((ns) => seconds * second + ns),
+    );
+    const words = [2n ** 31n, 2n ** 32n, 2n ** 53n, 2n ** 63n, 10n ** 20n].flatMap((ns) => [
+      ns - 1n,
+      ns,
+      ns + 1n,
+    ]);
+    const random = Array.from({ length: 2000 }, (_, i) => BigInt(i) * 7_516_192_768_123_457n);
+    try {
+      for (const ns of [...edges, ...words, ...random].flatMap((value) => [value, -value])) {
+        linux.utimes(fd, "", ns, -ns);
+        const { atimeNs, mtimeNs } = linux.stat(fd, "", 0);
+        expect([atimeNs, mtimeNs]).toEqual([ns, -ns]);
+        linux.utimes(fd, "", ns, ns);
+        expect(linux.stat(fd, "", 0).mtimeNs).toBe(ns);
+      }
+    } finally {
+      linux.close(fd);
+      linux.umount(`${tmp.path}/times`);
+    }
   });
 });
 

@@ -164,18 +164,45 @@ export function fchmod(fd: Fd, mode: number): void {
   call("fchmodat", `fd ${fd}`, k.AT_FDCWD, cstring(`/proc/self/fd/${fd}`), mode);
 }
 
-const times = new BigInt64Array(4);
-const SECOND = 1_000_000_000n;
+/** struct timespec twice (access, modification), in words: two of seconds, one of nanoseconds, one that stays 0. */
+const times = new Int32Array(8);
+const wide = new BigInt64Array(1);
+const low = new Int32Array(wide.buffer);
+const SECOND = 1e9;
+/** Up to here the quotient of doubles is off by less than a second; only some file systems keep times beyond (year 5138). */
+const MAX_QUICK = 1e20;
 
-function setTime(index: number, ns: bigint): void {
-  const fraction = ((ns % SECOND) + SECOND) % SECOND;
-  times[index] = (ns - fraction) / SECOND;
-  times[index + 1] = fraction;
+/**
+ * Arithmetic on bigints would cost more than the system call: seconds come from a double, nearly right,
+ * and nanoseconds from the low 32 bits of the difference, which is small enough to fit.
+ */
+function setTime(at: number, ns: bigint): void {
+  const about = Number(ns);
+  wide[0] = ns;
+  let seconds = Math.floor(about / SECOND);
+  let fraction = ((low[0] as number) - Math.imul(seconds, SECOND)) | 0;
+  if (Math.abs(about) > MAX_QUICK) {
+    fraction = Number(((ns % 1_000_000_000n) + 1_000_000_000n) % 1_000_000_000n);
+    wide[0] = (ns - BigInt(fraction)) / 1_000_000_000n;
+    times.set(low, at);
+  } else {
+    if (fraction < 0) {
+      seconds--;
+      fraction += SECOND;
+    } else if (fraction >= SECOND) {
+      seconds++;
+      fraction -= SECOND;
+    }
+    times[at] = seconds;
+    times[at + 1] = Math.floor(seconds / 2 ** 32);
+  }
+  times[at + 2] = fraction;
 }
 
 export function utimes(dir: Fd, name: Name, atimeNs: bigint, mtimeNs: bigint): void {
   setTime(0, atimeNs);
-  setTime(2, mtimeNs);
+  if (atimeNs === mtimeNs) times.copyWithin(4, 0, 4);
+  else setTime(4, mtimeNs);
   call("utimensat", name, dir, cstring(name), times, k.AT_SYMLINK_NOFOLLOW | emptyPath(name));
 }
 

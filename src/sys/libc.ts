@@ -92,9 +92,12 @@ export function addressOf(buffer: ArrayBufferView): number {
 }
 
 const encoder = new TextEncoder();
+const EMPTY = new Uint8Array(1);
 
-/** A NUL-terminated copy for the kernel. Errors: EINVAL for a name that holds a NUL itself. */
+/** A NUL-terminated copy for the kernel, only to be read. Errors: EINVAL for a name that holds a NUL itself. */
 export function cstring(text: string | Uint8Array): Uint8Array {
+  // "The descriptor itself", two or three times for every file that is unpacked.
+  if (text.length === 0) return EMPTY;
   const nul = typeof text === "string" ? text.includes("\0") : text.includes(0);
   if (nul) throw new SysError("path", text, EINVAL);
   if (typeof text === "string") return encoder.encode(`${text}\0`);
