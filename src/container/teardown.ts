@@ -7,6 +7,7 @@ import { rmSync } from "node:fs";
 import type { Ctx } from "../core/ctx.ts";
 import { EngineError, messageOf } from "../core/error.ts";
 import type { OciRuntime } from "../runtime/runtime.ts";
+import { deleteTree } from "../storage/files.ts";
 import { MNT_DETACH } from "../sys/const.ts";
 import type { ContainerRecord } from "./container.ts";
 import type { ContainerDeps } from "./deps.ts";
@@ -38,7 +39,7 @@ export async function teardown(
   await step("netns", () => deps.network.removeNetns(record.id));
   await step("mount", () => deps.rootfs.unmount(record.id));
   await step("shm", () => unmountShm(deps, record.id));
-  await step("files", () => rmSync(deps.paths.runContainer(record.id), { recursive: true, force: true }));
+  await step("files", () => deleteTree(deps.sys, deps.paths.runContainer(record.id)));
   if (options.keepExit !== true) await step("exit file", () => removeExitFile(deps, record.id));
   const first = errors.shift();
   if (first === undefined) return;

@@ -1,13 +1,16 @@
 /** exec: one more command in a running container, under a monitor of its own. */
-import { mkdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync } from "node:fs";
 import type { Ctx } from "../core/ctx.ts";
 import { fail, messageOf } from "../core/error.ts";
 import { newId } from "../core/id.ts";
 import type { ContainerRecord } from "../container/container.ts";
+import { isLive } from "../container/state.ts";
 import { execProcess } from "../container/exec-process.ts";
 import { type AttachIo, openAttach } from "../runtime/attach.ts";
 import type { ExecRequest as RuntimeExec, ExecSession } from "../runtime/runtime.ts";
+import { hasCode } from "../sys/errno.ts";
 import type { Engine } from "./engine.ts";
+import { refresh } from "./refresh.ts";
 import { running, runtimeOf } from "./stop.ts";
 
 export interface ExecRequest {
@@ -41,12 +44,39 @@ export async function exec(
       hint: `continue it first: berth unpause ${record.name}`,
     });
   }
+  try {
+    return await execIn(ctx, engine, record, request);
+  } catch (error) {
+    throw hasEnded(engine, record) ? ended(record, error) : error;
+  }
+}
+
+/** Whatever the runtime and its monitor then say of files and sockets that are gone. */
+function ended({ name }: ContainerRecord, cause: unknown): Error {
+  return fail("conflict", `container ${name} ended while a command was started in it`, {
+    reason: "not-running",
+    cause,
+  });
+}
+
+function hasEnded(engine: Engine, { id, state }: ContainerRecord): boolean {
+  const now = engine.records.get(id);
+  if (now === undefined || !isLive(refresh(engine, now).state.status)) return true;
+  return state.pid !== undefined && engine.sys.startTime(state.pid) !== state.pidStart;
+}
+
+async function execIn(
+  ctx: Ctx,
+  engine: Engine,
+  record: ContainerRecord,
+  request: ExecRequest,
+): Promise<{ sessionId: string; exitCode: number }> {
   const sessionId = newId();
   const directory = `${engine.paths.runContainer(record.id)}/exec/${sessionId}`;
   const runtime = await runtimeOf(ctx, engine, record);
   const size = request.terminal && request.attach !== undefined ? engine.sys.windowSize(0) : undefined;
   const process = execProcess(engine, record, { ...request, ...(size === undefined ? {} : { size }) });
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  makeDirectory(directory);
   // A detached session's files go with its exit command, or with the container.
   using done = new DisposableStack();
   done.defer(() => rmSync(directory, { recursive: true, force: true }));
@@ -69,6 +99,19 @@ export async function exec(
     return { sessionId, exitCode: 0 };
   }
   return { sessionId, exitCode: await converse(ctx, session, request.attach) };
+}
+
+/** Inside the container's own run directory, which must be there: one that is being removed must not get it back. */
+function makeDirectory(path: string): void {
+  const sessions = path.slice(0, path.lastIndexOf("/"));
+  if (!existsSync(sessions)) {
+    try {
+      mkdirSync(sessions, { mode: 0o700 });
+    } catch (error) {
+      if (!hasCode(error, "EEXIST")) throw error;
+    }
+  }
+  mkdirSync(path, { mode: 0o700 });
 }
 
 interface SessionFacts {

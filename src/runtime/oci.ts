@@ -1,5 +1,5 @@
 /** The {@link OciRuntime} of everything with runc's command line: crun, runc, runsc and what a path names. */
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import type { Ctx } from "../core/ctx.ts";
 import { EngineError, fail, isKind } from "../core/error.ts";
 import { SIGKILL } from "../sys/const.ts";
@@ -272,7 +272,8 @@ class CommandRuntime implements OciRuntime {
   }
 
   async exec(ctx: Ctx, id: string, request: ExecRequest): Promise<ExecSession> {
-    mkdirSync(request.persistDir, { recursive: true, mode: 0o700 });
+    // Not its parents: a container that is being removed meanwhile must not get its directory back.
+    if (!existsSync(request.persistDir)) mkdirSync(request.persistDir, { mode: 0o700 });
     const processFile = `${request.bundle}/process.json`;
     writeFileSync(processFile, JSON.stringify(request.process), { mode: 0o600 });
     const log = `${request.bundle}/oci.log`;
