@@ -108,9 +108,16 @@ describe.skipIf(!isRoot)("utimes", () => {
     linux.mount("tmpfs", `${tmp.path}/times`, "tmpfs", 0, "size=1m");
     const fd = linux.open(`${tmp.path}/times`, k.O_RDONLY | k.O_DIRECTORY);
     const second = 1_000_000_000n;
-    const edges = [0n, 2n ** 31n, 2n ** 32n, 2n ** 33n, 10_000_000_000n, 10n ** 12n].flatMap((seconds) =>
-      [-1n, 0n, 1n, second / 2n].map((ns) => seconds * second + ns),
-    );
+    const edges = [
+      0n,
+      2n ** 31n,
+      2n ** 32n,
+      2n ** 33n,
+      10_000_000_001n,
+      14_000_000_003n,
+      10n ** 12n,
+      10n ** 17n,
+    ].flatMap((seconds) => [-1n, 0n, 1n, second / 2n].map((ns) => seconds * second + ns));
     const words = [2n ** 31n, 2n ** 32n, 2n ** 53n, 2n ** 63n, 10n ** 20n].flatMap((ns) => [
       ns - 1n,
       ns,
