@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 packages=(crun runc conmon nftables busybox-static docker-registry catatonit ca-certificates)
 case "${1:-start}" in
 start) ;;
-test) packages+=(runsc skopeo strace iproute2 procps zstd xz-utils bzip2 openssl curl) ;;
+test) packages+=(runsc skopeo podman zsh fish strace iproute2 procps zstd xz-utils bzip2 openssl curl) ;;
 bench) packages+=(runsc skopeo strace iproute2 procps zstd xz-utils bzip2 openssl curl podman docker.io containerd hyperfine iptables) ;;
 *) echo "usage: scripts/setup.sh [start|test|bench]" >&2; exit 2 ;;
 esac
