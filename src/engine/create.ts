@@ -1,7 +1,7 @@
 /** create: the image by policy, then the container's record. */
 import { writeFileSync } from "node:fs";
 import type { Ctx } from "../core/ctx.ts";
-import { fail, isKind } from "../core/error.ts";
+import { EngineError, fail, isKind } from "../core/error.ts";
 import { createContainer } from "../container/create.ts";
 import type { ContainerRecord, ContainerSpec } from "../container/container.ts";
 import type { RegistryOptions } from "../registry/registry.ts";
@@ -56,11 +56,32 @@ async function resolveImage(ctx: Ctx, engine: Engine, request: CreateRequest): P
     });
   }
   const { pull } = await import("./pull.ts");
-  return pull(ctx, engine, {
-    reference: name,
-    policy: request.pull,
-    ...(request.platform === undefined ? {} : { platform: request.platform }),
-    registry: request.registry ?? {},
+  try {
+    return await pull(ctx, engine, {
+      reference: name,
+      policy: request.pull,
+      ...(request.platform === undefined ? {} : { platform: request.platform }),
+      registry: request.registry ?? {},
+    });
+  } catch (error) {
+    throw engine.images.find(name) === undefined ? missing(name, error) : error;
+  }
+}
+
+/** Whoever mistyped the name of an image of their own must not wonder about registries. */
+function missing(name: string, error: unknown): unknown {
+  if (
+    !(error instanceof EngineError) ||
+    !["not-found", "unavailable", "unauthenticated"].includes(error.kind)
+  ) {
+    return error;
+  }
+  const { kind, reason, message, hint, data } = error;
+  return fail(kind, `image "${name}" is not in the store and cannot be pulled: ${message}`, {
+    reason,
+    data,
+    cause: error,
+    hint: hint ?? 'see "berth images" for those that are here',
   });
 }
 

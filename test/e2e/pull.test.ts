@@ -120,6 +120,10 @@ describe.skipIf(!haveDockerRegistry)("a real registry", () => {
     expect(nobody.code).toBe(125);
     expect(nobody.stderr).toContain("127.0.0.1:1");
     expect(nobody.stderr).toContain("connection refused");
+    const typo = box.berth(["run", "--rm", "localhost/bussybox", "true"]);
+    expect(typo.stderr).toStartWith(
+      'Error: image "localhost/bussybox" is not in the store and cannot be pulled: ',
+    );
   });
 
   test("a name of one's own in registries.conf: a mirror, another location, an insecure host", () => {
