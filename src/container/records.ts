@@ -3,7 +3,7 @@
  * transaction with the event that tells of it.
  *
  * Errors: not-found with podman's words (`no container with name or ID "x" found: no such container`),
- * already-exists for a name, conflict for an ambiguous id prefix.
+ * already-exists for a name, conflict for an ambiguous id prefix, data-loss for a damaged row.
  */
 import { fail } from "../core/error.ts";
 import { isIdPrefix, shortId } from "../core/id.ts";
@@ -77,9 +77,19 @@ export class ContainerRecords {
     return found;
   }
 
-  /** Oldest first. */
+  /** Oldest first; without damaged ones, which must not keep the others from being seen. */
   list(): ContainerRecord[] {
-    return this.#db.all<Row>(`SELECT ${COLUMNS} FROM containers ORDER BY created, id`).map(parse);
+    return this.#db
+      .all<Row>(`SELECT ${COLUMNS} FROM containers ORDER BY created, id`)
+      .flatMap((row) => tryParse(row) ?? []);
+  }
+
+  /** Those whose rows cannot be read: a finding of `system check`. */
+  damaged(): { id: string; name: string }[] {
+    return this.#db
+      .all<Row>(`SELECT ${COLUMNS} FROM containers ORDER BY created, id`)
+      .filter((row) => tryParse(row) === undefined)
+      .map(({ id, name }) => ({ id, name }));
   }
 
   latest(): ContainerRecord | undefined {
@@ -154,13 +164,28 @@ export class ContainerRecords {
 }
 
 function parse(row: Row): ContainerRecord {
-  return {
-    id: row.id,
-    name: row.name,
-    created: row.created,
-    spec: JSON.parse(row.spec) as ContainerSpec,
-    state: JSON.parse(row.state) as ContainerState,
-  };
+  const record = tryParse(row);
+  if (record !== undefined) return record;
+  throw fail("data-loss", `the record of container ${row.name} (${shortId(row.id)}) is damaged`, {
+    reason: "record-damaged",
+    hint: "remove it: berth system check --repair",
+  });
+}
+
+/** Undefined if the row is no record any more: a disk error, or somebody's hand. */
+function tryParse(row: Row): ContainerRecord | undefined {
+  try {
+    return {
+      id: row.id,
+      name: row.name,
+      created: row.created,
+      spec: JSON.parse(row.spec) as ContainerSpec,
+      state: JSON.parse(row.state) as ContainerState,
+    };
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
 }
 
 function noSuchContainer(name: string): Error {

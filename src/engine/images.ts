@@ -4,6 +4,7 @@ import { fail } from "../core/error.ts";
 import { parseTimestamp } from "../core/time.ts";
 import { formatReference, parseReference, withDefaultTag } from "../image/reference.ts";
 import { chainIds } from "../image/chain.ts";
+import { collectGarbage } from "../storage/gc.ts";
 import type { ImageRecord } from "../storage/storage.ts";
 import { storeUsage } from "../storage/usage.ts";
 import type { Engine, Filter } from "./engine.ts";
@@ -193,6 +194,8 @@ export async function pruneImages(
     reclaimed += storeUsage(engine.store).images.find((one) => one.id === record.id)?.unique ?? 0;
     deleted.push(...(await removeImage(ctx, engine, { image: record.id, force: true })).deleted);
   }
+  // What a repair of the store, or an untagged pull, has left without an image.
+  reclaimed += collectGarbage(engine.store).bytes;
   return { deleted, reclaimed };
 }
 

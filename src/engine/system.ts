@@ -127,19 +127,12 @@ export async function check(
   const { recover } = await import("./recover.ts");
   await recover(ctx, engine);
   sweepLocks(engine);
-  const known = (): Set<string> => new Set(engine.records.list().map((record) => record.id));
+  const known = (): Set<string> =>
+    new Set(engine.db.all<{ id: string }>("SELECT id FROM containers").map(({ id }) => id));
   const inUse = (id: string): string[] => engine.records.usersOf(id);
   const findings = await checkStore(ctx, engine.store, { ...request, containers: known, inUse });
-  for (const id of engine.network.leaseHolders()) {
-    if (engine.records.get(id) !== undefined) continue;
-    if (request.repair) engine.network.detach(ctx, id);
-    findings.push({
-      kind: "orphan-network-lease",
-      object: id,
-      detail: "addresses of a container that has no record",
-      repaired: request.repair,
-    });
-  }
+  const { checkContainers } = await import("./check-containers.ts");
+  findings.push(...(await checkContainers(ctx, engine, request.repair)));
   return { findings };
 }
 
