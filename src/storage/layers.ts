@@ -1,7 +1,7 @@
 /** Unpacked layers. Contract in storage.ts. */
 import { chmodSync, mkdirSync, renameSync } from "node:fs";
 import type { Ctx } from "../core/ctx.ts";
-import { fail } from "../core/error.ts";
+import { fail, isKind } from "../core/error.ts";
 import { failpoint } from "../core/failpoint.ts";
 import { now } from "../core/time.ts";
 import { chainId as chainIdOf, chainIds } from "../image/chain.ts";
@@ -231,12 +231,29 @@ async function unpack(ctx: Ctx, work: Work, request: LayerRequest, fresh: FreshL
   failpoint("storage.layer.start");
   // A tar that we make ourselves of one directory has all that its links need.
   const above = request.keepBlob && request.parent !== undefined ? "first" : undefined;
-  const unpacked = await source.feed((stream) => unpackInto(ctx, deps, { diff: fresh.diff, stream, above }));
+  const unpacked = await source
+    .feed((stream) => unpackInto(ctx, deps, { diff: fresh.diff, stream, above }))
+    .catch((error: unknown) => {
+      throw withLayer(blob?.digest, error);
+    });
   checkDiffId(request.diffId, unpacked.diffId);
   const kept = (await source.commit(lease)) ?? claim?.found;
   failpoint("storage.layer.unpacked");
   if (kept === undefined) return { unpacked, tarSize: source.consumed };
   return { unpacked, blob: { ...kept, mediaType: blob?.mediaType ?? (await mediaTypeOf(source.head)) } };
+}
+
+/** What is wrong with an archive says which layer it is. */
+function withLayer(digest: Digest | undefined, error: unknown): unknown {
+  const isBad = isKind(error, "data-loss") || isKind(error, "invalid-argument");
+  if (digest === undefined || !isBad || error.message.includes(digest)) return error;
+  const { kind, message, reason, hint, data } = error;
+  return fail(kind, `layer "${digest}": ${message}`, {
+    reason,
+    data,
+    cause: error,
+    ...(hint === undefined ? {} : { hint }),
+  });
 }
 
 function checkDiffId(expected: Digest | undefined, found: Digest): void {

@@ -300,10 +300,14 @@ describe("a registry that serves what it is given", () => {
     };
     for (const [what, damage] of Object.entries(faults)) {
       using _registry = fresh();
-      damage(putImage(registry, "x", { tar: noise(what) }));
+      const stored = putImage(registry, "x", { tar: noise(what) });
+      damage(stored);
       const outcome = await box.async(["pull", full("x")]);
       expect([what, outcome.code]).toEqual([what, 125]);
       expect(outcome.stderr).toMatch(/^Error: /m);
+      const said = outcome.stderr.split("\n").find((line) => line.startsWith("Error: "));
+      const named = { "wrong config": stored.config, "no manifest": "manifest" }[what] ?? stored.layer;
+      expect([what, said]).toEqual([what, expect.stringContaining(named)]);
       expect(outcome.stderr).not.toContain("internal");
       clean();
     }
