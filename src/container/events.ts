@@ -64,6 +64,16 @@ export class Events {
       }));
   }
 
+  /** Exit code of a container's latest life, once somebody has recorded its end; still known when the container is gone. */
+  endOf(container: string): number | undefined {
+    const last = this.#db.get<{ action: string; attributes: string }>(
+      "SELECT action, attributes FROM events WHERE object = ? AND action IN ('start', 'died') ORDER BY seq DESC LIMIT 1",
+      container,
+    );
+    if (last?.action !== "died") return undefined;
+    return Number((JSON.parse(last.attributes) as Record<string, string>)["containerExitCode"]);
+  }
+
   lastSeq(): number {
     return this.#db.get<{ seq: number | null }>("SELECT max(seq) AS seq FROM events")?.seq ?? 0;
   }

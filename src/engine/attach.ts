@@ -2,9 +2,10 @@
 import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
 import { type AttachIo, openAttach } from "../runtime/attach.ts";
-import { type ExitRequest, waitExit } from "../runtime/exit.ts";
+import type { ExitRequest } from "../runtime/exit.ts";
 import { settle } from "./cleanup.ts";
 import type { Engine } from "./engine.ts";
+import { exitCodeOf } from "./exit-code.ts";
 import { running, runtimeOf } from "./stop.ts";
 
 /** The container's exit code, or 0 after a detach. Errors: not-found, conflict when it does not run or is paused. */
@@ -18,7 +19,7 @@ export async function attach(
     throw fail("conflict", `cannot attach to container ${record.name}: it is paused`);
   const runtime = await runtimeOf(ctx, engine, record);
   const directory = engine.paths.runContainer(record.id);
-  const { pid, pidStart, monitorPid } = record.state;
+  const { monitorPid, monitorStart } = record.state;
   const io = {
     ...request.io,
     terminal: record.spec.terminal,
@@ -26,9 +27,8 @@ export async function attach(
   };
   const exit: ExitRequest = {
     exitFile: `${engine.paths.exits}/${record.id}`,
-    ...(pid === undefined ? {} : { pid }),
-    ...(pidStart === undefined ? {} : { pidStart }),
     ...(monitorPid === undefined ? {} : { monitorPid }),
+    ...(monitorStart === undefined ? {} : { monitorStart }),
   };
   const stream = openAttach(ctx, {
     socket: `${directory}/attach`,
@@ -38,7 +38,7 @@ export async function attach(
     onSignal: (signal) => runtime.kill(ctx, record.id, signal),
   });
   if ((await stream.pump()) === "detached") return 0;
-  const { exitCode } = stream.status ?? (await waitExit(ctx, { ...exit, blocking: true }));
+  const exitCode = await exitCodeOf(ctx, engine, { id: record.id, exit, known: stream.status });
   await settle(ctx, engine, record.id);
   return exitCode;
 }

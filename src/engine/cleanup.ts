@@ -86,18 +86,22 @@ export function withoutRunFacts(state: ContainerState): ContainerState {
   return rest;
 }
 
-/** Deletes directories and record of a container that holds nothing on the host any more. */
+/**
+ * Deletes directories and record of a container that holds nothing on the host any more. The last of the events comes with the
+ * record's end, those before it while the exit file is still there: whoever waits for the exit code finds one of them.
+ */
 export async function forget(engine: Engine, record: ContainerRecord, actions: string[]): Promise<void> {
   engine.db.tx(() => {
     engine.records.update(record.id, { status: "removing" });
     engine.operations.begin(record.id, "remove");
+    for (const action of actions.slice(0, -1)) addEvent(engine, record, action);
   });
   removeExitFile(engine, record.id);
   engine.rootfs.remove(record.id);
   engine.db.tx(() => {
     engine.records.delete(record.id);
     engine.operations.end(record.id);
-    for (const action of actions) addEvent(engine, record, action);
+    for (const action of actions.slice(-1)) addEvent(engine, record, action);
   });
 }
 

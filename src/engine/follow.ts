@@ -6,9 +6,10 @@ import type { Ctx } from "../core/ctx.ts";
 import { messageOf } from "../core/error.ts";
 import type { Prepared } from "../container/init.ts";
 import { type AttachIo, openAttach } from "../runtime/attach.ts";
-import { type ExitRequest, waitExit } from "../runtime/exit.ts";
+import type { ExitRequest } from "../runtime/exit.ts";
 import { SIGKILL } from "../sys/const.ts";
 import type { Engine } from "./engine.ts";
+import { exitCodeOf } from "./exit-code.ts";
 
 export interface Followed {
   /** "ended" when the monitor closed the stream: the container's output is over. */
@@ -46,7 +47,7 @@ export function follow(ctx: Ctx, engine: Engine, request: { prepared: Prepared; 
   });
   return {
     ended: () => stream.pump(),
-    exitCode: async () => (stream.status ?? (await waitExit(ctx, { ...exit, blocking: true }))).exitCode,
+    exitCode: () => exitCodeOf(ctx, engine, { id: record.id, exit, known: stream.status }),
     abandon: () => stream.close(),
     dismissMonitor: () => {
       if (monitorStart === undefined || engine.sys.startTime(monitorPid) !== monitorStart) return;

@@ -20,9 +20,9 @@ export async function wait(ctx: Ctx, engine: Engine, request: WaitRequest): Prom
   for (let pause = 1; ; pause = Math.min(pause * 2, request.intervalMs ?? 100)) {
     checkCanceled(ctx);
     const record = find(engine, id);
-    if (record === undefined) return exitCode;
+    if (record === undefined) return engine.events.endOf(id) ?? exitCode;
     exitCode = record.state.exitCode ?? exitCode;
-    if (holds(request.condition, record)) return exitCode === -1 ? 0 : exitCode;
+    if (holds(request.condition, record)) return exitCode === -1 ? (engine.events.endOf(id) ?? 0) : exitCode;
     await Bun.sleep(pause);
   }
 }

@@ -192,3 +192,20 @@ test("loads and removals of one image at once", async () => {
   }
   box.ok(["rmi", "localhost/copy:1"]);
 }, 120_000);
+
+test("stop and rm tell the exit code to whoever stays with the container", async () => {
+  const wrong: string[] = [];
+  for (let round = 0; round < 20; round++) {
+    const rm = round % 2 === 0 ? ["--rm"] : [];
+    const run = berth(["run", ...rm, "--name", "v", IMAGE, "sh", "-c", "echo up; sleep 1000"]);
+    while (box.ok(["ps", "-q", "--filter", "name=^v$"]) === "") await Bun.sleep(5);
+    const [attach, wait] = [berth(["attach", "v"]), berth(["wait", "v"])];
+    await Bun.sleep(60);
+    const end = round % 4 < 2 ? ["stop", "-t", "0", "v"] : ["rm", "-f", "v"];
+    expect(await berth(end)).toMatchObject({ code: 0 });
+    const codes = [(await run).code, (await attach).code, (await wait).stdout.trim()].join(" ");
+    if (codes !== "137 137 137") wrong.push(`round ${round}, ${end.join(" ")}: ${codes}`);
+    box.ok(["rm", "-f", "v"]);
+  }
+  expect(wrong).toEqual([]);
+}, 120_000);

@@ -58,7 +58,7 @@ interface Point {
 const isFull = process.env["BERTH_SWEEP"] === "full";
 
 /** At most this many points of a command unless BERTH_SWEEP=full. */
-const SAMPLE = Number(process.env["BERTH_SWEEP_POINTS"] ?? 14);
+const SAMPLE = Number(process.env["BERTH_SWEEP_POINTS"] ?? 12);
 
 export async function sweepKills(box: Box, verb: Verb): Promise<SweepResult> {
   let clean = footprint(box);
