@@ -9,7 +9,7 @@ export function now(): string {
   return rfc3339(Date.now());
 }
 
-export function rfc3339(epochMs: number): string {
+function rfc3339(epochMs: number): string {
   return new Date(epochMs).toISOString().replace("Z", "000000Z");
 }
 
