@@ -4,7 +4,8 @@
  * BERTH_SWEEP=all sweeps over all kinds of calls (two minutes); without it, over renames.
  */
 import { afterAll, expect, test } from "bun:test";
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { archiveOf } from "../../test/fixtures/tar.ts";
 import { createCtx } from "../core/ctx.ts";
 import { check } from "./check.ts";
 import { destroy, storeAt, temporaryDir } from "./fixture.ts";
@@ -40,6 +41,8 @@ const victim = (base: string): string => `
   const unused = { force: false, inUse: () => [] };
   const layer = await store.layers.apply(ctx, { source: streamOf(readFileSync("${shared}/tar")) });
   store.images.put({ ...imageOf(store, [layer.chainId]), names: ["x"] });
+  // Unpacked twice: it counts on what is below.
+  await store.layers.apply(ctx, { source: streamOf(readFileSync("${shared}/above")), parent: layer.chainId });
   store.rootfs.create({ id: "c1", chainId: layer.chainId });
   writeFileSync(store.rootfs.mount({ id: "c1", chainId: layer.chainId }) + "/new", "x");
   const top = await store.layers.fromUpper(ctx, { parent: layer.chainId, upper: store.rootfs.upper("c1") });
@@ -88,9 +91,16 @@ async function killAt(calls: string, n: number): Promise<{ finished: boolean; le
 for (const calls of GROUPS) {
   test(`killed at every one of ${calls}`, async () => {
     if (Bun.which("strace") === null) return console.warn("skip: strace is not installed");
+    rmSync(`${shared}/tree`, { recursive: true, force: true });
     mkdirSync(`${shared}/tree/a`, { recursive: true });
     writeFileSync(`${shared}/tree/a/file`, "content");
+    symlinkSync("a", `${shared}/tree/link`);
     Bun.spawnSync(["tar", "-C", `${shared}/tree`, "-cf", `${shared}/tar`, "."]);
+    const above = archiveOf(
+      { name: "link/new", content: "x" },
+      { name: "hard", linkName: "a/file", type: "hardlink" },
+    );
+    writeFileSync(`${shared}/above`, above);
     let n = 1;
     for (let finished = false; !finished; n++) {
       const outcome = await killAt(calls, n);
