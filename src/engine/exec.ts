@@ -1,5 +1,5 @@
 /** exec: one more command in a running container, under a monitor of its own. */
-import { existsSync, mkdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import type { Ctx } from "../core/ctx.ts";
 import { fail, messageOf } from "../core/error.ts";
 import { newId } from "../core/id.ts";
@@ -8,6 +8,7 @@ import { isLive } from "../container/state.ts";
 import { execProcess } from "../container/exec-process.ts";
 import { type AttachIo, openAttach } from "../runtime/attach.ts";
 import type { ExecRequest as RuntimeExec, ExecSession } from "../runtime/runtime.ts";
+import { deleteTree } from "../storage/files.ts";
 import { hasCode } from "../sys/errno.ts";
 import type { Engine } from "./engine.ts";
 import { refresh } from "./refresh.ts";
@@ -79,7 +80,8 @@ async function execIn(
   makeDirectory(directory);
   // A detached session's files go with its exit command, or with the container.
   using done = new DisposableStack();
-  done.defer(() => rmSync(directory, { recursive: true, force: true }));
+  // Not rmSync: it stops without a word where the session's monitor is just removing its own files.
+  done.defer(() => deleteTree(engine.sys, directory));
   const session = await runtime.exec(
     ctx,
     record.id,

@@ -204,7 +204,8 @@ test("stop and rm tell the exit code to whoever stays with the container", async
     const end = round % 4 < 2 ? ["stop", "-t", "0", "v"] : ["rm", "-f", "v"];
     expect(await berth(end)).toMatchObject({ code: 0 });
     const codes = [(await run).code, (await attach).code, (await wait).stdout.trim()].join(" ");
-    if (codes !== "137 137 137") wrong.push(`round ${round}, ${end.join(" ")}: ${codes}`);
+    // An attach that comes too late is told so.
+    if (!/^137 (137|125) 137$/.test(codes)) wrong.push(`round ${round}, ${end.join(" ")}: ${codes}`);
     box.ok(["rm", "-f", "v"]);
   }
   expect(wrong).toEqual([]);
