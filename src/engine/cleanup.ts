@@ -6,6 +6,7 @@
  */
 import { existsSync } from "node:fs";
 import type { Ctx } from "../core/ctx.ts";
+import { isKind } from "../core/error.ts";
 import { messageOf } from "../core/error.ts";
 import type { ContainerRecord, ContainerState } from "../container/container.ts";
 import { isLive } from "../container/state.ts";
@@ -137,5 +138,10 @@ export async function restartByPolicy(ctx: Ctx, engine: Engine, id: string): Pro
   if (current === undefined || current.state.stoppedByUser === true || isLive(current.state.status)) return;
   engine.records.update(id, { restarts: current.state.restarts + 1 });
   const { start } = await import("./start.ts");
-  await start(ctx, engine, { container: id, isRestart: true });
+  try {
+    await start(ctx, engine, { container: id, isRestart: true });
+  } catch (error) {
+    // Somebody stopped, removed or started it meanwhile.
+    if (!isKind(error, "not-modified") && !isKind(error, "not-found")) throw error;
+  }
 }

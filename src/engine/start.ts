@@ -76,6 +76,8 @@ async function prepareLocked(ctx: Ctx, engine: Engine, request: BringUp): Promis
   const record = engine.records.get(request.id) ?? stored;
   if (!canStart(record.state.status))
     throw fail("conflict", `cannot start container ${record.name}: it is ${record.state.status}`);
+  if (request.keepRestarts === true && record.state.stoppedByUser === true)
+    throw fail("not-modified", `container ${record.name} was stopped before it was restarted`);
   if (request.keepRestarts !== true) record.state.restarts = 0;
   if (request.verb === "start") engine.operations.begin(record.id, "start");
   const image = record.spec.imageId === undefined ? undefined : engine.images.resolve(record.spec.imageId);

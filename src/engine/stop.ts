@@ -28,11 +28,7 @@ export interface StopRequest {
  * not-modified when it does not run, deadline-exceeded when even SIGKILL did not end it.
  */
 export async function stop(ctx: Ctx, engine: Engine, request: StopRequest): Promise<ContainerRecord> {
-  const record = resolveContainer(engine, request.container);
-  if (!isLive(record.state.status) || record.state.status === "initialized") {
-    await settle(ctx, engine, record.id);
-    throw fail("not-modified", `container ${record.name} is not running`, { reason: "not-running" });
-  }
+  const record = await upOrSettled(ctx, engine, request.container);
   engine.records.update(record.id, { stoppedByUser: true });
   const runtime = await runtimeOf(ctx, engine, record);
   const seconds = request.timeoutSeconds ?? record.spec.stopTimeout ?? DEFAULT_STOP_SECONDS;
@@ -44,6 +40,22 @@ export async function stop(ctx: Ctx, engine: Engine, request: StopRequest): Prom
   await settle(ctx, engine, record.id);
   addEvent(engine, record, "stop");
   return engine.records.get(record.id) ?? record;
+}
+
+function isUp({ state }: ContainerRecord): boolean {
+  return isLive(state.status) && state.status !== "initialized";
+}
+
+/** One that rests between two lives by its restart policy stays down from now on. Errors: not-found, not-modified. */
+async function upOrSettled(ctx: Ctx, engine: Engine, nameOrId: string): Promise<ContainerRecord> {
+  const record = resolveContainer(engine, nameOrId);
+  if (isUp(record)) return record;
+  if (record.spec.restart.policy !== "no") engine.records.update(record.id, { stoppedByUser: true });
+  // Waits for whoever is bringing it up at this moment.
+  await settle(ctx, engine, record.id);
+  const now = resolveContainer(engine, record.id);
+  if (isUp(now)) return now;
+  throw fail("not-modified", `container ${record.name} is not running`, { reason: "not-running" });
 }
 
 interface Ending {

@@ -270,13 +270,24 @@ describe("stop, kill, restart, start", () => {
       box.ok(["inspect", "--format", "{{.State.Status}} {{.RestartCount}} {{.State.ExitCode}}", "loop"]);
     await box.until("it gave up", () => state() === "exited 2 1" && lines(["logs", "loop"]).length === 3);
     box.up("ever", "sleep 0.1", ["--restart", "always"]);
-    await box.until(
-      "it came back",
-      () => Number(box.ok(["inspect", "--format", "{{.RestartCount}}", "ever"])) >= 2,
-    );
+    const restarts = (): number => Number(box.ok(["inspect", "--format", "{{.RestartCount}}", "ever"]));
+    await box.until("it came back", () => restarts() >= 1);
     box.ok(["stop", "-t", "0", "ever"]);
-    await Bun.sleep(700);
-    expect(box.ok(["ps", "-q"])).toBe("");
+    const count = restarts();
+    await Bun.sleep(1500);
+    expect([box.ok(["ps", "-q"]), restarts()]).toEqual(["", count]);
+  });
+
+  test("stop while it waits for its next life: it stays down", async () => {
+    box.up("rests", "exit 1", ["--restart", "always"]);
+    const restarts = (): number => Number(box.ok(["inspect", "--format", "{{.RestartCount}}", "rests"]));
+    // The third pause is 800 ms long.
+    await box.until("it has a pause", () => restarts() === 3 && box.ok(["ps", "-q"]) === "");
+    expect(box.ok(["stop", "rests"])).toBe("rests");
+    await Bun.sleep(2500);
+    expect([box.ok(["ps", "-q"]), restarts()]).toEqual(["", 3]);
+    expect(box.ok(["start", "rests"])).toBe("rests");
+    await box.until("the policy counts again", () => restarts() >= 1);
   });
 });
 
