@@ -48,6 +48,14 @@ function present(stored: StoredEvent): EngineEvent {
   return image === undefined ? { ...event, time } : { ...event, time, image };
 }
 
+/** What docker calls the same actions. */
+const DOCKER_ACTIONS: Record<string, string> = {
+  die: "died",
+  destroy: "remove",
+  delete: "remove",
+  exec_start: "exec",
+};
+
 function eventTests(engine: Engine): Record<string, Test<EngineEvent>> {
   const isObject = (type: string) => (value: string, e: EngineEvent) =>
     e.type === type &&
@@ -56,7 +64,7 @@ function eventTests(engine: Engine): Record<string, Test<EngineEvent>> {
     container: isObject("container"),
     image: (value, e) => e.image === value || isObject("image")(value, e) || isImageOf(engine, value, e),
     network: isObject("network"),
-    event: (value, e) => e.action === value || (value === "die" && e.action === "died"),
+    event: (value, e) => e.action === (DOCKER_ACTIONS[value] ?? value),
     type: (value, e) => e.type === value,
     label: (value, e) => hasLabel(value, e.attributes),
   };

@@ -144,6 +144,22 @@ describe("docker", () => {
     expect(docker("info").stdout).toContain("Server:\n Containers: 1\n  Running: 1\n");
   });
 
+  test("events have docker's actions and attributes, as lines, JSON and templates", () => {
+    docker("run", "--name", "ev", ...NONE, IMAGE, "sh", "-c", "exit 5");
+    docker("rm", "ev");
+    const events = ["events", "--since", "1m", "--until", "0s", "--filter", "container=ev"];
+    expect(docker(...events, "--format", "{{.Action}}").stdout).toBe("create\nstart\ndie\ndestroy\n");
+    expect(docker(...events, "--filter", "event=die").stdout).toMatch(
+      /^\d{4}-\d\d-\d\dT\S+Z container die [0-9a-f]{64} \(.*exitCode=5.*name=ev|.*name=ev.*exitCode=5.*\)\n$/,
+    );
+    const died = JSON.parse(docker(...events, "--filter", "event=die", "--format", "json").stdout) as object;
+    expect(died).toMatchObject({
+      status: "die",
+      Action: "die",
+      Actor: { Attributes: { exitCode: "5", name: "ev" } },
+    });
+  });
+
   test("rmi -f leaves containers alone, as docker does", () => {
     docker("import", join(box.dir, "busybox.tar"), "gone:1");
     docker("create", "--name", "left", ...NONE, "gone:1", "/bin/true");

@@ -22,8 +22,24 @@ function attributesOf(event: EngineEvent): string {
 }
 
 function line(event: EngineEvent, docker: boolean): string {
-  const action = docker && event.action === "died" ? "die" : event.action;
-  return `${timeOf(event, docker)} ${event.type} ${action} ${event.id} (${attributesOf(event)})`;
+  return `${timeOf(event, docker)} ${event.type} ${event.action} ${event.id} (${attributesOf(event)})`;
+}
+
+const DOCKER_ACTIONS: Record<string, string> = {
+  "container died": "die",
+  "container remove": "destroy",
+  "container exec": "exec_start",
+  "image remove": "delete",
+};
+
+/** The same event in docker's words. */
+function asDocker(event: EngineEvent): EngineEvent {
+  const { containerExitCode, ...attributes } = event.attributes;
+  return {
+    ...event,
+    action: DOCKER_ACTIONS[`${event.type} ${event.action}`] ?? event.action,
+    attributes: containerExitCode === undefined ? attributes : { exitCode: containerExitCode, ...attributes },
+  };
 }
 
 /** Names of podman's event and of docker's message in one object. */
@@ -53,7 +69,18 @@ function jsonRow(event: EngineEvent, docker: boolean): object {
   const time = Number(timeNano / 1_000_000_000n);
   if (docker) {
     const actor = { ID: id, Attributes: { ...attributes, ...(image === undefined ? {} : { image }), name } };
-    return { status: action, id, Type: type, Action: action, Actor: actor, scope: "local", time, timeNano };
+    const from = image === undefined ? {} : { from: image };
+    return {
+      status: action,
+      id,
+      ...from,
+      Type: type,
+      Action: action,
+      Actor: actor,
+      scope: "local",
+      time,
+      timeNano,
+    };
   }
   const named = { ID: id, ...(image === undefined ? {} : { Image: image }), Name: name, Status: action };
   return { ...named, Time: event.time, time, timeNano, Type: type, Attributes: attributes };
@@ -88,7 +115,7 @@ export const eventsCommand: AnyCommand = defineCommand({
   },
   args: { min: 0, max: 0 },
   async run(invocation) {
-    const { ctx, flags, out } = invocation;
+    const { ctx, flags, out, personality } = invocation;
     const print = await printerFor(invocation, flags.format);
     const engine = await invocation.engine();
     const { events } = await import("../../engine/events.ts");
@@ -99,7 +126,7 @@ export const eventsCommand: AnyCommand = defineCommand({
       ...(flags.until === undefined ? {} : { untilMs: parseTimestamp(flags.until) }),
     };
     for await (const event of events(ctx, engine, request)) {
-      print(event);
+      print(personality.docker ? asDocker(event) : event);
       out.flush();
     }
   },
