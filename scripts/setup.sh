@@ -43,7 +43,9 @@ fi
 
 if [ ! -x node_modules/.bin/bun ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
   echo "setup: installing the npm packages of package-lock.json"
-  npm ci --no-audit --no-fund --loglevel=error
+  # Not `npm ci`: it refuses a lock file that does not name the optional binaries of every platform there is,
+  # and not every registry has them all. This takes the locked versions and leaves the lock file as it is.
+  npm install --no-save --no-audit --no-fund --loglevel=error
   touch node_modules/.package-lock.json
 fi
 echo "setup: ready ($(node_modules/.bin/bun --version | sed 's/^/bun /'), $(crun --version | head -1), $(runc --version | head -1))"
