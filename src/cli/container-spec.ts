@@ -185,10 +185,12 @@ export interface SpecSource {
   /** IMAGE [COMMAND [ARG...]] */
   args: readonly string[];
   docker: boolean;
+  /** Nobody stays with it: a stdin that was asked for waits for whoever attaches. */
+  detached?: boolean;
 }
 
 /** Errors: invalid-argument naming the flag; unimplemented for what berth cannot do yet. */
-export function containerSpec({ flags, args, docker }: SpecSource): ContainerSpec {
+export function containerSpec({ flags, args, docker, detached }: SpecSource): ContainerSpec {
   const restart = parseRestart(flags.restart ?? "no");
   if (flags.rm && restart.policy !== "no") throw conflict("--rm and --restart cannot be used together");
   const [image = "", ...command] = args;
@@ -206,6 +208,7 @@ export function containerSpec({ flags, args, docker }: SpecSource): ContainerSpe
     annotations: parsePairs("annotation", flags.annotation),
     terminal: flags.tty,
     openStdin: flags.interactive,
+    ...(flags.interactive && detached !== true ? { stdinOnce: true } : {}),
     init: flags.init,
     shmSize: flags["shm-size"] ?? DEFAULT_SHM,
     ulimits: flags.ulimit.map(parseUlimit),

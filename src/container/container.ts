@@ -67,6 +67,8 @@ export interface ContainerSpec {
   annotations: Record<string, string>;
   terminal: boolean;
   openStdin: boolean;
+  /** The end of what the first attached client sends is the container's end of input; else its stdin stays open. */
+  stdinOnce?: boolean;
   privileged: boolean;
   readOnly: boolean;
   init: boolean;

@@ -141,7 +141,8 @@ function monitorRequest(deps: ContainerDeps, request: PrepareRequest, bundle: st
     bundle,
     terminal: spec.terminal,
     stdin: spec.openStdin,
-    leaveStdinOpen: spec.openStdin && !spec.autoRemove,
+    // A terminal is left and come back to.
+    leaveStdinOpen: spec.openStdin && (spec.terminal || spec.stdinOnce !== true),
     logDriver: spec.logDriver,
     logPath: logPath(deps.paths, record),
     ...(spec.logOptions["max-size"] === undefined ? {} : { logMaxSize: Number(spec.logOptions["max-size"]) }),

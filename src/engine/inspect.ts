@@ -132,7 +132,7 @@ function configOf(engine: Engine, record: ContainerRecord): object {
     ),
     Tty: spec.terminal,
     OpenStdin: spec.openStdin,
-    StdinOnce: false,
+    StdinOnce: spec.stdinOnce ?? false,
     Env: [...(image?.Env ?? []).filter((e) => !overrides(spec.env, e)), ...spec.env],
     Cmd: spec.command.length > 0 ? spec.command : spec.entrypoint === undefined ? (image?.Cmd ?? null) : null,
     Volumes: image?.Volumes ?? null,

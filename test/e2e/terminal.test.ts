@@ -72,6 +72,18 @@ for (const runtime of ["crun", "runc"]) {
       expect(state("stays")).toBe("exited");
     });
 
+    test("with --rm, too, one can leave and come back", async () => {
+      const first = on("run", "-it", "--rm", "--name", "goes", ...base, IMAGE);
+      await first.sees("/ # ");
+      first.type(CTRL_P_Q);
+      expect(await first.ends()).toBe(0);
+      const second = on("attach", "goes");
+      await Bun.sleep(200);
+      second.type("\rexit 5\r");
+      expect(await second.ends()).toBe(5);
+      await box.until("it is gone", () => box.ok(["ps", "-aq"]) === "");
+    });
+
     test("start -ai and exec -it have terminals too; an exec leaves the container alone", async () => {
       box.ok(["create", "-it", "--name", "tty", ...base, IMAGE]);
       const main = on("start", "-ai", "tty");
@@ -110,6 +122,20 @@ for (const runtime of ["crun", "runc"]) {
         },
       );
       expect(piped.stdout).toBe("300000\nno tty\n");
+    });
+
+    test("the end of a pipe is the end of input for run, start -ai and exec, with and without --rm", () => {
+      const run = ["run", "-i", "--name", "keeps", ...base, IMAGE, "cat"];
+      expect(box.berth(run, { stdin: "one\n" })).toEqual({ code: 0, stdout: "one\n", stderr: "" });
+      expect(box.berth(["start", "-ai", "keeps"], { stdin: "two\n" }).stdout).toBe("two\n");
+      box.ok(["create", "-i", "--name", "made", ...base, IMAGE, "sh", "-c", "cat; echo end"]);
+      expect(box.berth(["start", "-a", "-i", "made"], { stdin: "three\n" }).stdout).toBe("three\nend\n");
+      box.up("host", "exec sleep 1000", ["--runtime", runtime]);
+      expect(box.berth(["exec", "-i", "host", "wc", "-c"], { stdin: "four" }).stdout).toBe("4\n");
+      // In the background stdin stays open until somebody has written to it.
+      box.ok(["run", "-d", "-i", "--name", "waits", ...base, IMAGE, "sh", "-c", "read a; echo got $a"]);
+      expect(state("waits")).toBe("running");
+      expect(box.berth(["attach", "waits"], { stdin: "five\n" }).stdout).toBe("got five\n");
     });
 
     test("attach to one without a terminal: output from now on, its exit code; --no-stdin; not to one that is down", async () => {

@@ -50,7 +50,7 @@ export const runCommand = defineCommand({
     const { out, personality, changed } = invocation;
     checkDetach(values);
     const request = createRequest(
-      { flags: values, args: invocation.args, docker: personality.docker },
+      { flags: values, args: invocation.args, docker: personality.docker, detached: values.detach },
       changed,
     );
     const attach = values.detach ? undefined : ioOf(invocation, values);
