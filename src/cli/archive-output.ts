@@ -1,6 +1,6 @@
 /** Where `export` and `save` write: a file that appears whole or not at all, or a stdout that is no terminal. */
-import { closeSync, openSync, renameSync, rmSync } from "node:fs";
-import { fail } from "../core/error.ts";
+import { closeSync, lstatSync, openSync, renameSync, rmSync } from "node:fs";
+import { fail, ioText } from "../core/error.ts";
 import { type Output, writeAll } from "./output.ts";
 import { isTerminal } from "./terminal.ts";
 
@@ -23,10 +23,10 @@ export async function writeArchive(
     for await (const chunk of stream) out.bytes(chunk);
     return;
   }
-  if (!isPlainFile(file)) return writeTo(file, stream);
+  if (!mayBeReplaced(file)) return writeTo(file, file, stream);
   const aside = `${file}.${process.pid}.part`;
   try {
-    await writeTo(aside, stream);
+    await writeTo(aside, file, stream);
     renameSync(aside, file);
   } catch (error) {
     rmSync(aside, { force: true });
@@ -34,17 +34,17 @@ export async function writeArchive(
   }
 }
 
-/** /dev/stdout and other devices are written in place. */
-function isPlainFile(file: string): boolean {
-  return !file.startsWith("/dev/") && !file.startsWith("/proc/");
+/** Devices, pipes and what a link leads to are written in place. */
+function mayBeReplaced(file: string): boolean {
+  return lstatSync(file, { throwIfNoEntry: false })?.isFile() ?? true;
 }
 
-async function writeTo(file: string, stream: AsyncIterable<Uint8Array>): Promise<void> {
+async function writeTo(path: string, shown: string, stream: AsyncIterable<Uint8Array>): Promise<void> {
   let fd: number;
   try {
-    fd = openSync(file, "w", 0o644);
+    fd = openSync(path, "w", 0o644);
   } catch (cause) {
-    throw fail("invalid-argument", `cannot write "${file}": ${(cause as Error).message}`, { cause });
+    throw fail("invalid-argument", `cannot write "${shown}": ${ioText(cause)}`, { cause });
   }
   try {
     for await (const chunk of stream) writeAll(fd, chunk);

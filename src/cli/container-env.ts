@@ -1,12 +1,12 @@
 /** Environment and labels from flags and files. */
-import { fail } from "../core/error.ts";
+import { fail, ioText } from "../core/error.ts";
 
 function lines(what: string, path: string): string[] {
   let text: string;
   try {
     text = process.getBuiltinModule("node:fs").readFileSync(path, "utf8");
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const why = ioText(cause);
     throw fail("invalid-argument", `cannot read the ${what} file "${path}": ${why}`, { cause });
   }
   return text

@@ -3,7 +3,7 @@
  * profile goes as ready BPF, compiled once per boot and kept in the run directory, because compiling costs 16-20 ms a start.
  */
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { fail } from "../core/error.ts";
+import { fail, ioText } from "../core/error.ts";
 import type { RuntimeInfo } from "../runtime/runtime.ts";
 import { boundingSet } from "./capabilities.ts";
 import type { ContainerSpec } from "./container.ts";
@@ -70,7 +70,7 @@ function profileText(path: string): string {
   try {
     return readFileSync(path, "utf8");
   } catch (error) {
-    throw fail("not-found", `cannot read the seccomp profile "${path}": ${(error as Error).message}`, {
+    throw fail("not-found", `cannot read the seccomp profile "${path}": ${ioText(error)}`, {
       cause: error,
     });
   }

@@ -48,6 +48,12 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** Of a failed system call only what went wrong ("no such file or directory"), without the code, call and path around it. */
+export function ioText(error: unknown): string {
+  const text = messageOf(error);
+  return /^E[A-Z0-9]+: (.+?), [a-z_]+(?: '.*)?$/s.exec(text)?.[1] ?? text;
+}
+
 /** True for an {@link EngineError} of this kind. */
 export function isKind(error: unknown, kind: Kind): error is EngineError {
   return error instanceof EngineError && error.kind === kind;

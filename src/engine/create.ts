@@ -1,7 +1,7 @@
 /** create: the image by policy, then the container's record. */
 import { writeFileSync } from "node:fs";
 import type { Ctx } from "../core/ctx.ts";
-import { EngineError, fail, isKind } from "../core/error.ts";
+import { EngineError, fail, ioText, isKind } from "../core/error.ts";
 import { createContainer } from "../container/create.ts";
 import type { ContainerRecord, ContainerSpec } from "../container/container.ts";
 import type { RegistryOptions } from "../registry/registry.ts";
@@ -98,13 +98,9 @@ function claimFile(path: string): void {
   try {
     writeFileSync(path, "", { flag: "wx" });
   } catch (error) {
-    throw fail(
-      "already-exists",
-      `cannot create the container ID file "${path}": ${(error as Error).message}`,
-      {
-        hint: "remove it, or name another one",
-        cause: error,
-      },
-    );
+    throw fail("already-exists", `cannot create the container ID file "${path}": ${ioText(error)}`, {
+      hint: "remove it, or name another one",
+      cause: error,
+    });
   }
 }

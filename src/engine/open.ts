@@ -3,7 +3,7 @@
  * first use, and its code is loaded then (`require` because a getter cannot wait): loading all of them costs more than all of `ps`.
  */
 import type { Ctx } from "../core/ctx.ts";
-import { fail } from "../core/error.ts";
+import { fail, ioText } from "../core/error.ts";
 import { Events } from "../container/events.ts";
 import { Operations } from "../container/operations.ts";
 import { ContainerRecords } from "../container/records.ts";
@@ -47,7 +47,7 @@ function makeDirs(paths: StorePaths): void {
   try {
     ensureDirs(paths);
   } catch (error) {
-    throw fail("permission-denied", `cannot open the store "${paths.root}": ${(error as Error).message}`, {
+    throw fail("permission-denied", `cannot open the store "${paths.root}": ${ioText(error)}`, {
       reason: "store-open",
       hint:
         process.geteuid?.() === 0

@@ -1,7 +1,7 @@
 /** Small steps that every durable change of the store is made of: fsync, rename aside, clear errors. */
 import { closeSync, fsyncSync, openSync, readdirSync, renameSync } from "node:fs";
 import type { Kind } from "../core/error-table.ts";
-import { EngineError, fail } from "../core/error.ts";
+import { EngineError, fail, ioText } from "../core/error.ts";
 import { AT_FDCWD } from "../sys/const.ts";
 import { hasCode } from "../sys/errno.ts";
 import { removeTree } from "../sys/remove-tree.ts";
@@ -27,8 +27,7 @@ export function ioError(error: unknown, what: string): EngineError {
   const code = (error as { code?: unknown } | null)?.code;
   const reason = typeof code === "string" ? code : "io";
   const kind = KIND[reason] ?? "internal";
-  const text = error instanceof Error ? error.message : String(error);
-  return fail(kind, `${what}: ${text}`, {
+  return fail(kind, `${what}: ${ioText(error)}`, {
     reason,
     cause: error,
     ...(kind === "resource-exhausted" ? { hint: 'free space, for example with "berth system prune"' } : {}),

@@ -115,6 +115,21 @@ describe("what was saved loads again as the same image", () => {
     expect(shown).toContain("terminal");
   });
 
+  test("into a pipe by name, through a link, over a file; never half", () => {
+    const berth = box.argv.join(" ");
+    sh(
+      `mkfifo ${file("fifo")}; ${berth} save -o ${file("fifo")} ${TWO} & tar -tf ${file("fifo")} >/dev/null; wait`,
+    );
+    sh(`test -p ${file("fifo")}`);
+    sh(`ln -s real.tar ${file("link.tar")}; ${berth} save -o ${file("link.tar")} ${TWO}`);
+    sh(`test -L ${file("link.tar")} && tar -tf ${file("real.tar")} >/dev/null`);
+    expect(sh(`${berth} save -o /dev/stdout ${TWO} | tar -t`)).toContain("manifest.json");
+    sh(`${berth} save -o ${file("real.tar")} ${TWO}`);
+    const failed = box.berth(["save", "-o", "/proc/nosuch/x", TWO]);
+    expect(failed.stderr).toStartWith('Error: cannot write "/proc/nosuch/x": no such file or directory');
+    expect(sh(`ls ${box.dir} | grep -c part || true`)).toBe("0\n");
+  });
+
   test("a truncated archive loads nothing", () => {
     const tar = file("whole.tar");
     box.ok(["save", "-o", tar, TWO]);
