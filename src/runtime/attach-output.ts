@@ -96,7 +96,9 @@ export class OutputPump {
    */
   turn(): OutputState {
     for (;;) {
-      const more = this.#segments.length === 0 && this.#receive();
+      // What was blocked goes first, and the socket is then read in this same turn: to a caller who knows that the container has
+      // ended, "open" with nothing blocked means that this was all.
+      const more = this.#segments.length > 0 || this.#receive();
       const state = this.#write();
       if (state !== "written") return state === "broken" ? "broken" : "open";
       if (this.#eof) return "ended";
