@@ -143,6 +143,9 @@ export async function reset(ctx: Ctx, engine: Engine): Promise<void> {
   for (const record of engine.records.list()) {
     await remove(ctx, engine, { container: record.id, force: true, volumes: true });
   }
+  // A damaged store above all must be possible to take apart.
+  const { checkContainers } = await import("./check-containers.ts");
+  await checkContainers(ctx, engine, true);
   for (const network of engine.network.list()) engine.network.destroy(ctx, network.name);
   for (const name of readdirSync(engine.paths.netns)) engine.network.removeNetns(name);
   engine.close();

@@ -1,7 +1,16 @@
 /** `system check`: every kind of damage is found and named, and `--repair` takes away what is damaged and nothing else. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { Database } from "bun:sqlite";
-import { appendFileSync, mkdirSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { storeNames } from "../../src/network/names.ts";
 import { Box } from "./box.ts";
 import { footprint, leftovers } from "./footprint.ts";
 
@@ -234,4 +243,26 @@ test("a damaged layer of a running container is named and kept", () => {
   expect(findings).toHaveLength(1);
   expect(findings[0]?.detail).toMatch(/kept for container/);
   expect(box.ok(["exec", "sound", "echo", "alive"])).toBe("alive");
+});
+
+test("a store with damaged records can be reset, and nothing of it stays on the host", async () => {
+  const other = new Box("check-reset");
+  try {
+    other.importBusybox();
+    const clean = footprint(other);
+    other.ok(["run", "-d", "--name", "cut", "-p", "127.0.0.1::80", IMAGE, "sleep", "1000"]);
+    {
+      using db = new Database(`${other.root}/berth.db`);
+      db.run("PRAGMA busy_timeout = 10000");
+      db.run("UPDATE containers SET state = '{'");
+    }
+    other.ok(["system", "reset", "--force"]);
+    const left = (await leftovers(other, clean)).filter((line) => line.includes(": +"));
+    expect(left).toEqual([]);
+    const { bridge } = storeNames(other.root);
+    expect(existsSync(`/sys/class/net/${bridge}`)).toBe(false);
+    expect(existsSync(other.root)).toBe(false);
+  } finally {
+    other.close();
+  }
 });
