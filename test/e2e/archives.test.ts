@@ -158,10 +158,13 @@ describe.skipIf(!hasPodman)("podman", () => {
   };
   beforeAll(() => {
     dir = mkdtempSync(join(tmpdir(), "berth-e2e-podman-"));
+    podman("images");
+    box.mark(); // with what podman has mounted for itself
   });
   afterAll(() => {
     runArgv(["umount", `${dir}/root/overlay`]);
     rmSync(dir, { recursive: true, force: true });
+    box.mark();
   });
 
   test.each(["docker-archive", "oci-archive"])("loads what berth saved as %s", (format) => {

@@ -11,7 +11,8 @@ let box: Box;
 beforeAll(() => {
   box = new Box("observe");
   box.importBusybox();
-  box.ok(["run", "--rm", ...NONE, IMAGE, "true"]);
+  // With a network: the bridge stays up.
+  box.ok(["run", "--rm", "-p", "28080:80", IMAGE, "true"]);
   box.mark();
 });
 afterEach(async () => {
