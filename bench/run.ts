@@ -84,14 +84,14 @@ function memoryPerContainer(peers: Peer[]): Row {
   const count = 5;
   const value: Row["value"] = {};
   for (const peer of peers) {
-    const before = privateBytes(supervisors());
+    const before = shares(supervisors());
     for (let i = 0; i < count; i++) {
       const line = `${peer.command} run -d --network none ${peer.runFlags} --name mem${i} ${peer.image} sleep 1000`;
       const outcome = runArgv(line.split(/\s+/));
       if (outcome.code !== 0) throw new Error(outcome.stderr);
     }
     Bun.sleepSync(1000);
-    const mean = (privateBytes(supervisors()) - before) / count;
+    const mean = growth(before, shares(supervisors())) / count;
     value[peer.name] = { mean, text: `${(mean / 1048576).toFixed(2)} MiB` };
     for (let i = 0; i < count; i++) runArgv(`${peer.command} rm -f mem${i}`.split(/\s+/));
   }
@@ -116,17 +116,23 @@ function supervisors(): string[] {
   });
 }
 
-function privateBytes(pids: string[]): number {
-  let total = 0;
+/** Proportional set size by pid, of those that are still there. */
+function shares(pids: string[]): Map<string, number> {
+  const found = new Map<string, number>();
   for (const pid of pids) {
     try {
       const text = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
-      total += Number(/^Pss:\s+(\d+) kB/m.exec(text)?.[1] ?? 0) * 1024;
+      found.set(pid, Number(/^Pss:\s+(\d+) kB/m.exec(text)?.[1] ?? 0) * 1024);
     } catch {
       // it ended
     }
   }
-  return total;
+  return found;
+}
+
+/** What processes that came have, and what those that stayed have more; others' that went meanwhile do not count. */
+function growth(before: Map<string, number>, after: Map<string, number>): number {
+  return [...after].reduce((sum, [pid, bytes]) => sum + bytes - (before.get(pid) ?? 0), 0);
 }
 
 function measure(peers: Peer[]): Row[] {
