@@ -12,7 +12,7 @@ const LINES: string[][] = [
   ["engine"],
   ["build", "pod"],
   ["container"],
-  ["runtime", "storage", "registry", "network", "volume", "secret"],
+  ["runtime", "storage", "registry", "network", "volume", "secret", "trust"],
   ["image", "archive"],
   ["sys"],
   ["core", "gen"],

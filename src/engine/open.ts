@@ -20,7 +20,7 @@ import type { Sys } from "../sys/sys.ts";
 import type { Engine, OpenOptions } from "./engine.ts";
 
 /** Raised with every change of a schema. */
-const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 2;
 
 const DEFAULT_ROOT = "/var/lib/berth";
 const DEFAULT_RUN = "/run/berth";

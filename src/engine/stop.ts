@@ -7,10 +7,11 @@ import type { OciRuntime } from "../runtime/runtime.ts";
 import { hasCode } from "../sys/errno.ts";
 import { linux } from "../sys/linux.ts";
 import { SIGKILL, signalNumber } from "../sys/const.ts";
-import { addEvent, settle } from "./cleanup.ts";
+import { addEvent, settle, settleLocked } from "./cleanup.ts";
 import type { Engine } from "./engine.ts";
 import { resolveContainer } from "./list.ts";
 import { waitUntilEnded } from "./ended.ts";
+import { lockContainer } from "./lock.ts";
 
 const DEFAULT_STOP_SECONDS = 10;
 /** After SIGKILL the kernel needs a moment; a process stuck in the kernel needs for ever. */
@@ -50,11 +51,12 @@ function isUp({ state }: ContainerRecord): boolean {
 async function upOrSettled(ctx: Ctx, engine: Engine, nameOrId: string): Promise<ContainerRecord> {
   const record = resolveContainer(engine, nameOrId);
   if (isUp(record)) return record;
-  if (record.spec.restart.policy !== "no") engine.records.update(record.id, { stoppedByUser: true });
-  // Waits for whoever is bringing it up at this moment.
-  await settle(ctx, engine, record.id);
+  // Waits for whoever is bringing it up at this moment: its last write to the record would undo a mark made meanwhile.
+  using _lock = await lockContainer(ctx, engine, record.id);
+  await settleLocked(ctx, engine, engine.records.get(record.id) ?? record);
   const now = resolveContainer(engine, record.id);
   if (isUp(now)) return now;
+  if (record.spec.restart.policy !== "no") engine.records.update(record.id, { stoppedByUser: true });
   throw fail("not-modified", `container ${record.name} is not running`, { reason: "not-running" });
 }
 

@@ -58,6 +58,32 @@ CREATE TABLE IF NOT EXISTS repo_digests (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS repo_digests_image ON repo_digests (image_id);
 
+-- Documents that are no image of their own: indexes (manifest lists) and artifacts. Their bytes are blobs, what they list is in blob_refs.
+CREATE TABLE IF NOT EXISTS manifests (
+  digest        TEXT PRIMARY KEY,
+  media_type    TEXT NOT NULL,
+  -- "index" or "artifact".
+  kind          TEXT NOT NULL,
+  artifact_type TEXT,
+  subject       TEXT,
+  stored        TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- One name space with image_names: a name is in one of the two.
+CREATE TABLE IF NOT EXISTS manifest_names (
+  name   TEXT PRIMARY KEY,
+  digest TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS manifest_names_digest ON manifest_names (digest);
+
+-- Blobs of which a part is there, at ingest/ALGORITHM-HEX.part, for the next attempt to go on with.
+CREATE TABLE IF NOT EXISTS partials (
+  digest  TEXT PRIMARY KEY,
+  -- Bytes of the whole.
+  size    INTEGER NOT NULL,
+  updated TEXT NOT NULL
+) WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS leases (
   id         TEXT PRIMARY KEY,
   kind       TEXT NOT NULL,

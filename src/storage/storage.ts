@@ -16,7 +16,7 @@
  */
 import type { TarHeader } from "../archive/tar-writer.ts";
 import type { Ctx } from "../core/ctx.ts";
-import type { Descriptor, Digest, ImageConfig, Manifest } from "../image/image.ts";
+import type { Descriptor, Digest, ImageConfig, Index, Manifest } from "../image/image.ts";
 
 export interface LayerRecord {
   chainId: Digest;
@@ -207,6 +207,60 @@ export interface ImageStore {
     name: string,
     options: RemoveImageOptions,
   ): { untagged: string[]; deleted: Digest[]; layers: Digest[] };
+}
+
+/** An index (manifest list) or an artifact, kept byte for byte. */
+export interface ManifestRecord {
+  /** Of its bytes. */
+  digest: Digest;
+  mediaType: string;
+  kind: "index" | "artifact";
+  /** Of an artifact: `artifactType`, else the config's media type (image-spec, "Guidelines for Artifact Usage"). */
+  artifactType?: string;
+  /** What it is attached to. */
+  subject?: Digest;
+  /** Fully qualified with tag; empty for one that is only kept because an index lists it or a lease protects it. */
+  names: string[];
+  /** "docker.io/library/alpine@sha256:…". */
+  repoDigests: string[];
+  /** When it came into the store, RFC 3339. */
+  stored: string;
+  /** Parsed at first use. Errors: data-loss. */
+  readonly document: Manifest | Index;
+}
+
+export interface PutManifestRequest {
+  bytes: Uint8Array;
+  digest: Digest;
+  mediaType: string;
+  names?: string[];
+  repoDigests?: string[];
+}
+
+/**
+ * Documents that are stored but are no runnable image of their own. What an index lists may be missing here (a sparse index);
+ * what is there is kept as long as the index is: manifests of images (also rows of `images` where their layers were unpacked), their
+ * configs and layers as blobs. Names share one name space with images: giving a name here takes it from an image, and the other way round.
+ */
+export interface ManifestStore {
+  get(digest: Digest): ManifestRecord | undefined;
+  /** By name (short names get defaults), "name@digest", digest, or unique prefix of the digest's hex. Errors: conflict for an ambiguous prefix. */
+  find(name: string): ManifestRecord | undefined;
+  /** As `find`. Errors: not-found. */
+  resolve(name: string): ManifestRecord;
+  /** Newest first. */
+  list(kind?: ManifestRecord["kind"]): ManifestRecord[];
+  /**
+   * Makes the document visible, atomically and durably. Blobs it needs are put before, under a lease.
+   * Errors: invalid-argument (neither index nor manifest), data-loss (digest).
+   */
+  put(request: PutManifestRequest): ManifestRecord;
+  /** Moves the name if it was another's. Errors: not-found, invalid-argument. */
+  tag(digest: Digest, name: string): void;
+  /** Takes a name away; the document goes with its last name. Returns the full name. Errors: not-found. */
+  untag(name: string): string;
+  /** With all its names, and everything that nothing else needs. Errors: not-found. */
+  remove(digest: Digest): void;
 }
 
 export interface RootfsRequest {

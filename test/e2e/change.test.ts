@@ -291,6 +291,24 @@ describe("stop, kill, restart, start", () => {
   });
 });
 
+describe("stop while a policy brings it up", () => {
+  test("its mark outlives a start that is under way, also of a life that is over at once", async () => {
+    const names = ["s1", "s2", "s3", "s4"];
+    const restarts = (name: string): number =>
+      Number(box.ok(["inspect", "--format", "{{.RestartCount}}", name]));
+    for (const name of names) {
+      box.up(name, "exit 1", ["--restart", "always"]);
+      // The count goes up just before the start.
+      await box.until("it is being brought up", () => restarts(name) === 2);
+      box.ok(["stop", name]);
+    }
+    const counts = names.map(restarts);
+    await Bun.sleep(2000);
+    expect(names.map(restarts)).toEqual(counts);
+    expect(box.ok(["ps", "-q"])).toBe("");
+  });
+});
+
 describe("rm and prune", () => {
   test("rm: several, all, by filter, with what is wrong named and the rest removed", () => {
     for (const name of ["x1", "x2", "x3", "x4"])
