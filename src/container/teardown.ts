@@ -3,7 +3,7 @@
  * namespace, mount, run directory. Every step is idempotent and is tried even if one before it
  * failed, so that it can be run again by anybody who finds the rest. The container's lock is held by the caller.
  */
-import { rmSync } from "node:fs";
+import { readdirSync, rmSync } from "node:fs";
 import type { Ctx } from "../core/ctx.ts";
 import { EngineError, messageOf } from "../core/error.ts";
 import type { OciRuntime } from "../runtime/runtime.ts";
@@ -89,7 +89,10 @@ export function shmPath(deps: ContainerDeps, id: string): string {
   return `${deps.paths.runContainer(id)}/shm`;
 }
 
-/** What the monitor has written of the container's end. Idempotent. */
-export function removeExitFile(deps: ContainerDeps, id: string): void {
-  rmSync(`${deps.paths.exits}/${id}`, { force: true });
+/** What the monitor has written of the container's end, or was writing (`ID.XXXXXX`) when it was killed. Idempotent. */
+export function removeExitFile({ paths: { exits } }: ContainerDeps, id: string): void {
+  rmSync(`${exits}/${id}`, { force: true });
+  for (const name of readdirSync(exits)) {
+    if (name.startsWith(`${id}.`)) rmSync(`${exits}/${name}`, { force: true });
+  }
 }

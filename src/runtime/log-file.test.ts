@@ -8,6 +8,7 @@ import {
   truncateSync,
   writeFileSync,
 } from "node:fs";
+import { dirname } from "node:path";
 import fc from "fast-check";
 import { createCtx } from "../core/ctx.ts";
 import { kindOf } from "../core/error.ts";
@@ -215,6 +216,12 @@ describe.each([true, false])("followLogFile (blocking: %p)", (blocking) => {
     const late = logFile();
     rmSync(late.path);
     expect(await followed(late, async () => writeFileSync(late.path, record(1, "late")))).toEqual(["late"]);
+  });
+
+  test("of a log whose directory is gone: no lines", async () => {
+    const log = logFile();
+    rmSync(dirname(log.path), { recursive: true });
+    expect(await Array.fromAsync(followLogFile(ctx, { ...log, ended: () => true, blocking }))).toEqual([]);
   });
 
   test("until and an abort end it", async () => {

@@ -168,6 +168,8 @@ export function* readLogFile(query: LogQuery): Generator<LogLine> {
  */
 export async function* followLogFile(ctx: Ctx, query: FollowQuery): AsyncGenerator<LogLine> {
   using watch = watchDirectories(dirname(query.path), query.exitDir);
+  // Removed before we could look: it has no lines, as for `readLogFile`.
+  if (watch === undefined) return;
   using current = new CurrentLog(query.path, query.tail);
   for (;;) {
     const ended = query.ended();
@@ -189,7 +191,8 @@ export async function* followLogFile(ctx: Ctx, query: FollowQuery): AsyncGenerat
   }
 }
 
-function watchDirectories(...directories: string[]): Disposable & { fd: Fd } {
+/** Undefined if one of them is gone. */
+function watchDirectories(...directories: string[]): (Disposable & { fd: Fd }) | undefined {
   const fd = linux.inotify();
   try {
     for (const directory of new Set(directories)) {
@@ -197,6 +200,7 @@ function watchDirectories(...directories: string[]): Disposable & { fd: Fd } {
     }
   } catch (error) {
     linux.close(fd);
+    if (hasCode(error, "ENOENT")) return undefined;
     throw error;
   }
   return { fd, [Symbol.dispose]: () => linux.close(fd) };

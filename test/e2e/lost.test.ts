@@ -323,3 +323,10 @@ test("a clean store needs no recovery, and finding that out costs next to nothin
   console.warn(`needsRecovery on a clean store: ${(each * 1000).toFixed(0)} µs`);
   expect(each).toBeLessThan(0.5);
 });
+
+test("an exit file that its monitor could not finish goes with the container", () => {
+  const id = box.up("v");
+  // conmon writes it beside and renames it; killed in between, this is what stays.
+  writeFileSync(`${box.run}/exits/${id}.4H8HZ3`, "137");
+  box.ok(["rm", "-f", "-t", "0", "v"]);
+});
