@@ -4,6 +4,7 @@
  */
 import { appendFileSync } from "node:fs";
 import { resolve } from "node:path";
+import { noteFailures } from "./failures.ts";
 
 const root = resolve(import.meta.dir, "..");
 const wanted = process.argv.slice(2);
@@ -40,8 +41,12 @@ for (const file of files) {
     `${failed === 0 ? "ok  " : "FAIL"} ${file}: ${pass} passed, ${failed} failed, ${skip} skipped (${seconds} s)`,
   );
   const skips = text.split("\n").filter((line) => line.includes("skip:"));
-  if (failed > 0) console.log(text.trimEnd());
-  else if (skips.length > 0) console.log(skips.join("\n"));
+  if (failed > 0) {
+    console.log(text.trimEnd());
+    const lines = text.split("\n");
+    noteFailures(file, fail > 0 ? lines : ["(fail) it broke before its first test"]);
+  }
+  if (failed === 0 && skips.length > 0) console.log(skips.join("\n"));
 }
 if (process.env["BERTH_COUNTS"] !== undefined) {
   appendFileSync(process.env["BERTH_COUNTS"], `${totals.pass} ${totals.fail} ${totals.skip}\n`);

@@ -4,6 +4,7 @@
  * The counts are left in the file named by BERTH_COUNTS, for `scripts/test.sh`.
  */
 import { appendFileSync } from "node:fs";
+import { noteFailures } from "./failures.ts";
 
 interface Part {
   name: string;
@@ -31,22 +32,22 @@ async function check(part: Part): Promise<boolean> {
   ]);
   const ms = Math.round(performance.now() - started);
   console.log(`${code === 0 ? "ok  " : "FAIL"} ${part.name} (${ms} ms)`);
+  if (code !== 0) noteFailures("gate", [`(fail) ${part.name}`]);
   if (code !== 0) console.log(`${out}${err}`.trimEnd());
   return code === 0;
 }
 
-/** Runs the unit tests with their output shown, and reads the closing counts of `bun test`. */
+/** Runs the unit tests, shows what is no passed test, and reads the closing counts of `bun test`. */
 async function unitTests(): Promise<boolean> {
   const child = Bun.spawn(["bun", "test", "src", "test/fuzz", "test/fake"], {
     env,
     stdout: "inherit",
     stderr: "pipe",
   });
-  let text = "";
-  for await (const chunk of child.stderr) {
-    process.stderr.write(chunk);
-    text += Buffer.from(chunk).toString();
-  }
+  const text = await new Response(child.stderr).text();
+  const lines = text.split("\n");
+  console.log(lines.filter((line) => !line.startsWith("(pass)")).join("\n"));
+  noteFailures("unit tests", lines);
   const code = await child.exited;
   const count = (word: string): number =>
     Number(new RegExp(`^\\s*(\\d+) ${word}\\b`, "m").exec(text)?.[1] ?? 0);
