@@ -1,7 +1,7 @@
 /** exec: one more command in a running container, under a monitor of its own. */
 import { existsSync, mkdirSync } from "node:fs";
 import type { Ctx } from "../core/ctx.ts";
-import { fail, messageOf } from "../core/error.ts";
+import { EngineError, fail, messageOf } from "../core/error.ts";
 import { newId } from "../core/id.ts";
 import type { ContainerRecord } from "../container/container.ts";
 import { isLive } from "../container/state.ts";
@@ -11,6 +11,7 @@ import type { ExecRequest as RuntimeExec, ExecSession } from "../runtime/runtime
 import { deleteTree } from "../storage/files.ts";
 import { hasCode } from "../sys/errno.ts";
 import type { Engine } from "./engine.ts";
+import { lockContainer } from "./lock.ts";
 import { refresh } from "./refresh.ts";
 import { running, runtimeOf } from "./stop.ts";
 
@@ -48,6 +49,10 @@ export async function exec(
   try {
     return await execIn(ctx, engine, record, request);
   } catch (error) {
+    // Monitors do not die by themselves: somebody is taking the container down, and has its lock until it is.
+    if (error instanceof EngineError && error.reason === "monitor-failed") {
+      (await lockContainer(ctx, engine, record.id)).release();
+    }
     throw hasEnded(engine, record) ? ended(record, error) : error;
   }
 }
