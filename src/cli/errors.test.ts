@@ -6,7 +6,7 @@ import { parseFilters } from "./filters.ts";
 import { outline } from "./outline.ts";
 import type { Output } from "./output.ts";
 import { personalityOf } from "./personality.ts";
-import { clock, progressBar } from "./progress.ts";
+import { clock, progressBar } from "./progress-bars.ts";
 import { editDistance, suggestion } from "./suggest.ts";
 
 describe("exit codes", () => {

@@ -1,29 +1,39 @@
 /**
- * Progress on stderr: on a terminal one bar per layer and a line with total, rate and time to go,
- * redrawn at most every 80 ms; elsewhere nothing, because nobody watches.
+ * Progress on stderr, in the form `--progress` asks for: on a terminal bars that are drawn again and again, as "plain" a line a
+ * change, as "json" an object a line for other programs. "auto" is bars on a terminal and nothing elsewhere, because nobody watches.
  */
 import type { ProgressEvent } from "../core/ctx.ts";
-import { writeAll } from "./output.ts";
-import { isTerminal, terminalWidth } from "./terminal.ts";
-import { humanSize } from "./units.ts";
-
-const REDRAW_MS = 80;
-const BAR = 24;
+import type { FlagTable } from "./flags.ts";
+import { isTerminal } from "./terminal.ts";
 
 export interface Progress extends Disposable {
   /** Bound: it travels as `ctx.progress`. */
   readonly report: (event: ProgressEvent) => void;
-  /** Draws the last state and leaves it standing. */
+  /** Tells the last state; with bars, leaves it standing. */
   finish(): void;
 }
 
-interface Step {
+const MODES = ["auto", "plain", "json", "tty"] as const;
+
+/** For every command that moves images; goes into {@link createProgress} as `mode`. */
+export const progressFlag = {
+  progress: {
+    type: "string",
+    value: "MODE",
+    default: "auto",
+    choices: MODES,
+    help: "How to show progress: auto, plain, json, tty",
+  },
+} as const satisfies FlagTable;
+
+/** What is known of one step: the last report, completed by those before it. */
+export interface Step {
   status: ProgressEvent["status"];
   current: number;
   total: number | undefined;
 }
 
-const WORDS: Record<ProgressEvent["status"], string> = {
+export const WORDS: Record<ProgressEvent["status"], string> = {
   waiting: "waiting",
   downloading: "downloading",
   extracting: "extracting",
@@ -32,88 +42,29 @@ const WORDS: Record<ProgressEvent["status"], string> = {
   exists: "already here",
 };
 
-function isOver(step: Step): boolean {
-  return step.status === "done" || step.status === "exists";
+/** "sha256:0123456789abcdef…" as people see it: "0123456789ab". */
+export function stepName(id: string): string {
+  return id.replace(/^sha(256|512):/, "").slice(0, 12);
 }
 
-export function progressBar(current: number, total: number, width: number): string {
-  const filled = total <= 0 ? width : Math.min(width, Math.floor((current / total) * width));
-  const head = filled < width ? ">" : "";
-  return `[${"=".repeat(filled)}${head}${" ".repeat(Math.max(0, width - filled - head.length))}]`;
-}
-
-function stepLine(id: string, step: Step): string {
-  const name = id
-    .replace(/^sha256:/, "")
-    .slice(0, 12)
-    .padEnd(12);
-  const word = WORDS[step.status].padEnd(12);
-  if (isOver(step) || step.status === "waiting") return `${name}  ${word}`;
-  if (step.total === undefined) return `${name}  ${word}  ${humanSize(step.current)}`;
-  return `${name}  ${word}  ${progressBar(step.current, step.total, BAR)}  ${humanSize(step.current)}/${humanSize(step.total)}`;
-}
-
-/** "12s", "3m05s". */
-export function clock(seconds: number): string {
-  if (!Number.isFinite(seconds) || seconds < 0) return "?";
-  const whole = Math.ceil(seconds);
-  return whole < 60 ? `${whole}s` : `${Math.floor(whole / 60)}m${String(whole % 60).padStart(2, "0")}s`;
-}
-
-class Bars implements Progress {
-  readonly #steps = new Map<string, Step>();
-  readonly #started = performance.now();
-  #drawn = 0;
-  #lastDraw = -Infinity;
-  #finished = false;
-
-  readonly report = (event: ProgressEvent): void => {
-    const old = this.#steps.get(event.id);
-    this.#steps.set(event.id, {
-      status: event.status,
-      current: event.current ?? old?.current ?? 0,
-      total: event.total ?? old?.total,
-    });
-    if (performance.now() - this.#lastDraw >= REDRAW_MS) this.#draw();
+export function mergeStep(old: Step | undefined, event: ProgressEvent): Step {
+  return {
+    status: event.status,
+    current: event.current ?? old?.current ?? 0,
+    total: event.total ?? old?.total,
   };
-
-  finish(): void {
-    if (this.#finished || this.#steps.size === 0) return;
-    this.#finished = true;
-    this.#draw();
-  }
-
-  [Symbol.dispose](): void {
-    this.finish();
-  }
-
-  #draw(): void {
-    this.#lastDraw = performance.now();
-    const width = terminalWidth(2);
-    const lines = [...this.#steps].map(([id, step]) => stepLine(id, step));
-    lines.push(this.#totalLine());
-    const up = this.#drawn > 0 ? `\x1b[${this.#drawn}A` : "";
-    const text = lines.map((line) => `\x1b[2K${line.slice(0, width - 1)}\n`).join("");
-    this.#drawn = lines.length;
-    writeAll(2, new TextEncoder().encode(up + text));
-  }
-
-  #totalLine(): string {
-    let [current, total] = [0, 0];
-    for (const step of this.#steps.values()) {
-      const size = step.total ?? step.current;
-      total += size;
-      current += isOver(step) ? size : step.current;
-    }
-    const seconds = (performance.now() - this.#started) / 1000;
-    const rate = seconds > 0 ? current / seconds : 0;
-    const rest = current >= total ? `in ${clock(seconds)}` : `${clock((total - current) / rate)} to go`;
-    return `total         ${humanSize(current)}/${humanSize(total)}  ${humanSize(Math.round(rate))}/s  ${rest}`;
-  }
 }
 
 const silent: Progress = { report: () => {}, finish: () => {}, [Symbol.dispose]: () => {} };
 
-export function createProgress(options: { quiet: boolean }): Progress {
-  return options.quiet || !isTerminal(2) ? silent : new Bars();
+/** `mode`: the value of {@link progressFlag}; `quiet` wins over it. */
+export function createProgress(options: { quiet: boolean; mode?: string }): Progress {
+  const mode = options.mode ?? "auto";
+  if (options.quiet || (mode === "auto" && !isTerminal(2))) return silent;
+  if (mode === "plain" || mode === "json") {
+    const { ProgressLines } = require("./progress-lines.ts") as typeof import("./progress-lines.ts");
+    return new ProgressLines(mode);
+  }
+  const { ProgressBars } = require("./progress-bars.ts") as typeof import("./progress-bars.ts");
+  return new ProgressBars();
 }

@@ -9,6 +9,12 @@ export function terminalWidth(fd: 1 | 2): number {
   return stream.columns > 0 ? stream.columns : 80;
 }
 
+/** Lines of the terminal behind the descriptor; 24 where nobody knows. */
+export function terminalHeight(fd: 1 | 2): number {
+  const stream = fd === 1 ? process.stdout : process.stderr;
+  return stream.rows > 0 ? stream.rows : 24;
+}
+
 /** Colours only on a terminal, and never against NO_COLOR (no-color.org) or TERM=dumb. */
 export function wantsColor(fd: 1 | 2): boolean {
   const off = process.env["NO_COLOR"] ?? "";

@@ -1,7 +1,7 @@
 import { fail } from "../../core/error.ts";
 import { standardInput } from "../archive-output.ts";
 import { defineCommand } from "../command.ts";
-import { createProgress } from "../progress.ts";
+import { createProgress, progressFlag } from "../progress.ts";
 import { isTerminal } from "../terminal.ts";
 
 export const loadCommand = defineCommand({
@@ -12,6 +12,7 @@ export const loadCommand = defineCommand({
   flags: {
     input: { type: "string", short: "i", value: "FILE|DIR", help: "Read this instead of standard input" },
     platform: { type: "string", hidden: true, unsupported: true, help: "Platform" },
+    ...progressFlag,
     quiet: { type: "bool", short: "q", help: "Show no progress" },
   },
   args: { min: 0, max: 0 },
@@ -25,7 +26,7 @@ export const loadCommand = defineCommand({
     }
     const engine = await invocation.engine();
     const { load } = await import("../../engine/load.ts");
-    using progress = createProgress({ quiet: flags.quiet });
+    using progress = createProgress({ quiet: flags.quiet, mode: flags.progress });
     const source = flags.input === undefined ? standardInput() : { path: flags.input };
     const { names, ids } = await load({ ...ctx, progress: progress.report }, engine, { source });
     progress.finish();

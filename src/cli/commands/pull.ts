@@ -3,7 +3,7 @@ import { platformFlags, registryFlags } from "../container-flags.ts";
 import { registryOptions } from "../container-spec.ts";
 import { parsePlatformFlags } from "../container-values.ts";
 import { forEach } from "../each.ts";
-import { createProgress } from "../progress.ts";
+import { createProgress, progressFlag } from "../progress.ts";
 
 export const pullCommand = defineCommand({
   usage: "[options] IMAGE [IMAGE...]",
@@ -20,6 +20,7 @@ export const pullCommand = defineCommand({
       choices: ["always", "missing", "newer", "never"],
       help: "When to pull: always, missing, newer, never",
     },
+    ...progressFlag,
     quiet: { type: "bool", short: "q", help: "Show no progress" },
   },
   args: { min: 1 },
@@ -32,7 +33,7 @@ export const pullCommand = defineCommand({
     const { pull } = await import("../../engine/pull.ts");
     return forEach(invocation, args, async (reference) => {
       if (!flags.quiet) out.error(`Trying to pull ${reference}...`);
-      using progress = createProgress({ quiet: flags.quiet });
+      using progress = createProgress({ quiet: flags.quiet, mode: flags.progress });
       const image = await pull({ ...ctx, progress: progress.report }, engine, {
         reference,
         policy: flags.policy as "always" | "missing" | "newer" | "never",

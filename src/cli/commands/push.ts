@@ -1,7 +1,7 @@
 import { defineCommand } from "../command.ts";
 import { registryFlags } from "../container-flags.ts";
 import { registryOptions } from "../container-spec.ts";
-import { createProgress } from "../progress.ts";
+import { createProgress, progressFlag } from "../progress.ts";
 
 export const pushCommand = defineCommand({
   usage: "[options] IMAGE [DESTINATION]",
@@ -15,6 +15,7 @@ export const pushCommand = defineCommand({
     "all-tags": { type: "bool", short: "a", hidden: true, unsupported: true, help: "All tags" },
     "sign-by": { type: "string", hidden: true, unsupported: true, help: "Signature" },
     "remove-signatures": { type: "bool", hidden: true, help: "No effect: none are kept" },
+    ...progressFlag,
     quiet: { type: "bool", short: "q", help: "Show no progress" },
   },
   args: { min: 1, max: 2 },
@@ -23,7 +24,7 @@ export const pushCommand = defineCommand({
     const { ctx, flags, args, changed, out, personality } = invocation;
     const engine = await invocation.engine();
     const { push } = await import("../../engine/push.ts");
-    using progress = createProgress({ quiet: flags.quiet });
+    using progress = createProgress({ quiet: flags.quiet, mode: flags.progress });
     const { digest } = await push({ ...ctx, progress: progress.report }, engine, {
       image: args[0] as string,
       ...(args[1] === undefined ? {} : { destination: args[1].replace(/^docker:\/\//, "") }),

@@ -1,6 +1,7 @@
 import { fail } from "../../core/error.ts";
 import { refuseTerminal, writeArchive } from "../archive-output.ts";
 import { defineCommand } from "../command.ts";
+import { createProgress, progressFlag } from "../progress.ts";
 
 const FORMATS = ["docker-archive", "oci-archive", "oci-dir", "docker-dir"] as const;
 type Format = (typeof FORMATS)[number];
@@ -26,6 +27,7 @@ export const saveCommand = defineCommand({
     },
     output: { type: "string", short: "o", value: "FILE|DIR", help: "Write here" },
     platform: { type: "string", hidden: true, unsupported: true, help: "Platform" },
+    ...progressFlag,
     quiet: { type: "bool", short: "q", help: "Show no progress" },
   },
   args: { min: 1 },
@@ -40,8 +42,10 @@ export const saveCommand = defineCommand({
     const store = await engine();
     const { save } = await import("../../engine/save.ts");
     const path = isDirectory ? { path: flags.output as string } : {};
-    const stream = save(ctx, store, { images: args, format, ...path });
-    if (!isDirectory) return writeArchive(out, flags.output, stream);
-    for await (const chunk of stream) out.bytes(chunk);
+    using progress = createProgress({ quiet: flags.quiet, mode: flags.progress });
+    const stream = save({ ...ctx, progress: progress.report }, store, { images: args, format, ...path });
+    if (!isDirectory) await writeArchive(out, flags.output, stream);
+    else for await (const chunk of stream) out.bytes(chunk);
+    progress.finish();
   },
 });
