@@ -5,6 +5,7 @@
 import type { Ctx } from "../core/ctx.ts";
 import { EngineError, fail } from "../core/error.ts";
 import { tlsMaterial, type TlsMaterial } from "./certs.ts";
+import { proxyFor } from "./proxy.ts";
 import { isLoopback } from "./sources.ts";
 import { Watchdog } from "./watchdog.ts";
 
@@ -14,6 +15,8 @@ export interface HttpPolicy {
   /** Plain HTTP on loopback. */
   plainHttp: boolean;
   certDir?: string | undefined;
+  /** The registry as a person names it ("docker.io", "h:5000"): a client certificate of `certDir` is for this host alone. */
+  registry: string;
   stallMs: number;
 }
 
@@ -40,6 +43,7 @@ export class Http {
   /** Errors: permission-denied (plain HTTP), unavailable (network; `data.transient` tells if a retry may help), canceled. */
   async exchange(ctx: Ctx, url: URL, request: HttpRequest): Promise<Reply> {
     this.#checkScheme(url);
+    const proxy = proxyFor(url);
     const watchdog = new Watchdog(ctx, this.#policy.stallMs);
     try {
       const { body } = request;
@@ -61,13 +65,14 @@ export class Http {
       const response = await fetch(url, {
         ...options,
         timeout: false,
-        ...direct(url),
+        // `false`, because Bun would ask the environment itself, by other rules.
+        proxy: proxy?.href ?? false,
       } as BunFetchRequestInit);
       watchdog.touch();
       return new Reply(ctx, url, response, watchdog);
     } catch (error) {
       watchdog[Symbol.dispose]();
-      throw networkError(ctx, url, error, watchdog.stalled);
+      throw networkError(ctx, { url, proxy, stalled: watchdog.stalled }, error);
     }
   }
 
@@ -84,18 +89,13 @@ export class Http {
   #tlsOptions(host: string) {
     let material = this.#tls.get(host);
     if (material === undefined) {
-      material = tlsMaterial(host, this.#policy.certDir);
+      material = tlsMaterial(host, this.#policy);
       this.#tls.set(host, material);
     }
     const client = material.cert === undefined ? {} : { cert: material.cert, key: material.key };
     if (this.#policy.insecure) return { rejectUnauthorized: false, ...client };
     return material.ca.length === 0 ? client : { ca: material.ca, ...client };
   }
-}
-
-/** A proxy of the environment is never asked for this machine itself, as everywhere else in the field. */
-function direct(url: URL): { proxy?: false } {
-  return isLoopback(url.host) ? { proxy: false } : {};
 }
 
 async function* watched(source: AsyncIterable<Uint8Array>, watchdog: Watchdog): AsyncIterable<Uint8Array> {
@@ -146,7 +146,7 @@ export class Reply {
       }
     } catch (error) {
       if (error instanceof EngineError) throw error;
-      throw networkError(this.#ctx, this.url, error, this.#watchdog.stalled);
+      throw networkError(this.#ctx, { url: this.url, stalled: this.#watchdog.stalled }, error);
     } finally {
       this.#watchdog[Symbol.dispose]();
       await reader?.cancel().catch(() => {});
@@ -206,10 +206,17 @@ const PERMANENT: Record<string, string> = {
   ENETUNREACH: "the network is unreachable",
 };
 
+interface Broken {
+  url: URL;
+  proxy?: URL | undefined;
+  stalled: boolean;
+}
+
 /** Errors of fetch; `data.code` is the system's or OpenSSL's word for it. */
-function networkError(ctx: Ctx, url: URL, error: unknown, stalled: boolean): EngineError {
+function networkError(ctx: Ctx, { url, proxy, stalled }: Broken, error: unknown): EngineError {
   if (ctx.signal.aborted) return fail("canceled", "canceled", { cause: ctx.signal.reason });
   const host = url.host;
+  const through = proxy === undefined ? "" : ` through the proxy "${proxy.host}"`;
   if (stalled) {
     return fail("unavailable", `"${host}" has stopped sending`, {
       reason: "stalled",
@@ -219,16 +226,28 @@ function networkError(ctx: Ctx, url: URL, error: unknown, stalled: boolean): Eng
   const code = String((error as { code?: unknown } | null)?.code ?? "");
   if (/CERT|SIGNATURE|ISSUER|ALTNAME/.test(code)) {
     const text = (error as Error).message;
-    return fail("unavailable", `cannot verify the certificate of "${host}": ${text}`, {
+    return fail("unavailable", `cannot verify the certificate of "${host}"${through}: ${text}`, {
       reason: "tls",
       hint: `put its authority into /etc/containers/certs.d/${host}/ca.crt, or give --tls-verify=false`,
       data: { code, transient: false },
     });
   }
+  if (code === "ERR_PROXY_TUNNEL") return proxyRefused(host, through, error);
   const known = PERMANENT[code];
-  return fail("unavailable", `cannot reach "${host}": ${known ?? "the connection broke"}`, {
+  return fail("unavailable", `cannot reach "${host}"${through}: ${known ?? "the connection broke"}`, {
     reason: "network",
     data: { code, transient: known === undefined },
     cause: error,
+  });
+}
+
+function proxyRefused(host: string, through: string, error: unknown): EngineError {
+  const status = Number(/\b([45]\d\d)\b/.exec((error as Error).message)?.[1] ?? 0);
+  const said = status === 407 ? "it wants other credentials" : status === 0 ? "it refused" : `it answered ${status}`;
+  return fail("unavailable", `cannot reach "${host}"${through}: ${said}`, {
+    // Not "network": a refusal says nothing of whether the host speaks TLS.
+    reason: "proxy",
+    hint: "look at HTTPS_PROXY and NO_PROXY in the environment",
+    data: { status, transient: status >= 500 },
   });
 }

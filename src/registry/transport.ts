@@ -52,7 +52,8 @@ export class Transport {
     this.source = source;
     this.retry = retry;
     const { insecure, plainHttp } = source;
-    this.#http = new Http({ insecure, plainHttp, certDir, stallMs: retry.stallMs });
+    const { registry } = source;
+    this.#http = new Http({ insecure, plainHttp, certDir, registry, stallMs: retry.stallMs });
     this.#auth = new Authenticator(this.#http, source.registry, options.login);
   }
 
@@ -93,6 +94,8 @@ export class Transport {
       // A stream has been used up by the first try, so it cannot answer a challenge.
       const canRepeat = request.body === undefined || request.body instanceof Uint8Array;
       if (reply.status !== 401 || round >= 2 || !canRepeat) return reply;
+      // Whoever a redirect or a manifest's urls led to must not choose who is told our credentials (CVE-2020-15157).
+      if (reply.url.origin !== url.origin || url.origin !== (await this.#baseUrl(ctx)).origin) return reply;
       if (!this.#auth.learn(ctx, { reply, scopes: request.scopes, sent: header })) return reply;
       await reply.discard();
     }
