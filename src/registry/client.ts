@@ -1,13 +1,14 @@
 /** {@link openRegistry}: the client of one repository, with its mirrors. */
 import type { Ctx } from "../core/ctx.ts";
 import { EngineError, fail, messageOf } from "../core/error.ts";
-import { digestAlgorithm, digestOf, isDigest } from "../image/digest.ts";
+import { digestAlgorithm, digestOf } from "../image/digest.ts";
 import type { Descriptor, Digest, Reference } from "../image/image.ts";
 import { MAX_MANIFEST_BYTES } from "../image/manifest.ts";
-import { bareMediaType, isForeignLayerType, MANIFEST_ACCEPT } from "../image/media-types.ts";
+import { isForeignLayerType } from "../image/media-types.ts";
 import { fetchBlob, fetchForeign } from "./blob.ts";
 import { findLogin } from "./credentials.ts";
-import { hasBlob, pushBlob, pushScopes } from "./push.ts";
+import { deleteManifest, fetchManifest, putManifest } from "./manifests.ts";
+import { hasBlob, pushBlob } from "./push.ts";
 import type {
   FetchedManifest,
   OpenRegistry,
@@ -97,30 +98,31 @@ class Client implements RegistryClient {
   }
 
   async pushManifest(ctx: Ctx, tagOrDigest: string, mediaType: string, bytes: Uint8Array): Promise<Digest> {
-    const { registry, repository } = this.#home.source;
-    const reply = await this.#home.request(ctx, {
-      method: "PUT",
-      target: `/v2/${repository}/manifests/${tagOrDigest}`,
-      headers: { "Content-Type": mediaType },
-      body: bytes,
-      scopes: pushScopes(this.#home),
-      what: `push of "${tagOrDigest}" to "${registry}/${repository}"`,
-      accept: [200, 201, 202, 204],
-    });
-    await reply.discard();
-    const stored = reply.headers.get("docker-content-digest") ?? "";
-    const algorithm = isDigest(stored) ? digestAlgorithm(stored) : "sha256";
-    const digest = digestOf(bytes, algorithm);
-    if (isDigest(stored) && stored !== digest) {
-      throw fail(
-        "data-loss",
-        `registry "${registry}" stored the manifest as "${stored}" instead of "${digest}"`,
-        {
-          reason: "push-digest",
-        },
-      );
+    const { digest, subject } = await putManifest(ctx, this.#home, { tagOrDigest, mediaType, bytes });
+    if (subject === undefined && mayHaveSubject(bytes)) {
+      const { recordPushed } = await import("./referrers.ts");
+      await recordPushed(ctx, this.#home, { mediaType, bytes, digest });
     }
     return digest;
+  }
+
+  async deleteManifest(ctx: Ctx, digest: Digest): Promise<void> {
+    // Known before it is gone: it may be listed as attached to another one.
+    const { bytes, descriptor } = await fetchManifest(ctx, this.#home, digest);
+    await deleteManifest(ctx, this.#home, digest);
+    if (!mayHaveSubject(bytes)) return;
+    const { forgetDeleted } = await import("./referrers.ts");
+    await forgetDeleted(ctx, this.#home, { ...descriptor, bytes });
+  }
+
+  async referrers(ctx: Ctx, subject: Digest, artifactType?: string): Promise<Descriptor[]> {
+    const { listReferrers } = await import("./referrers.ts");
+    return await this.#fromAny(ctx, async (transport) => {
+      const found = await listReferrers(ctx, transport, { subject, artifactType });
+      // A mirror that has nothing may only not have been told.
+      if (found.length > 0 || transport === this.#home) return found;
+      throw fail("not-found", `no referrers of "${subject}"`, { reason: "no-referrers" });
+    });
   }
 
   tags(ctx: Ctx): Promise<string[]> {
@@ -141,26 +143,7 @@ function inlineData({ data, digest, size }: Descriptor): Uint8Array | undefined 
   return bytes.length === size && digestOf(bytes, digestAlgorithm(digest)) === digest ? bytes : undefined;
 }
 
-async function fetchManifest(ctx: Ctx, transport: Transport, tagOrDigest: string): Promise<FetchedManifest> {
-  const { registry, repository } = transport.source;
-  const what = `manifest "${tagOrDigest}" of "${registry}/${repository}"`;
-  const reply = await transport.request(ctx, {
-    method: "GET",
-    target: `/v2/${repository}/manifests/${tagOrDigest}`,
-    headers: { Accept: MANIFEST_ACCEPT },
-    scopes: [`repository:${repository}:pull`],
-    what,
-    accept: [200],
-  });
-  const bytes = await reply.bytes(MAX_MANIFEST_BYTES);
-  const named = reply.headers.get("docker-content-digest") ?? "";
-  const expected = isDigest(tagOrDigest) ? tagOrDigest : isDigest(named) ? named : undefined;
-  const digest = digestOf(bytes, expected === undefined ? "sha256" : digestAlgorithm(expected));
-  if (expected !== undefined && digest !== expected) {
-    throw fail("data-loss", `${what}: its digest is "${digest}", not "${expected}"`, {
-      reason: "manifest-digest",
-    });
-  }
-  const mediaType = bareMediaType(reply.headers.get("content-type") ?? "");
-  return { bytes, descriptor: { mediaType, digest, size: bytes.length } };
+/** A cheap look before the document is parsed: few have one. */
+function mayHaveSubject(bytes: Uint8Array): boolean {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).includes('"subject"');
 }

@@ -34,8 +34,24 @@ export interface RegistryClient {
     open: () => AsyncIterable<Uint8Array>,
     from?: string,
   ): Promise<PushedBlob>;
-  /** Returns the digest the registry knows it by. */
+  /**
+   * Returns the digest the registry knows it by. A manifest with a `subject` is found by {@link referrers} afterwards: where the
+   * registry does not see to that itself, the index at the fall-back tag is brought up to date (distribution-spec,
+   * "Pushing Manifests with Subject"). Errors: aborted if others keep writing that index.
+   */
   pushManifest(ctx: Ctx, tagOrDigest: string, mediaType: string, bytes: Uint8Array): Promise<Digest>;
+  /**
+   * Removes a manifest, with every tag that stands for it; where it was listed as a referrer by hand, its entry goes too.
+   * Errors: not-found, permission-denied (the registry does not delete).
+   */
+  deleteManifest(ctx: Ctx, digest: Digest): Promise<void>;
+  /**
+   * What is attached to a manifest, of one artifact type or of all; empty where nothing is (also for an unknown subject). From
+   * the referrers API, page by page, else from the index at the fall-back tag. `artifactType` and `annotations` are as the
+   * attached manifest has them, as far as the registry and whoever pushed it kept to the specification; nothing in the list is verified
+   * but its form. Errors: resource-exhausted for lists without an end, those of the registry.
+   */
+  referrers(ctx: Ctx, subject: Digest, artifactType?: string): Promise<Descriptor[]>;
   tags(ctx: Ctx): Promise<string[]>;
 }
 
