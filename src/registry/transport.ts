@@ -37,6 +37,8 @@ export interface TransportOptions {
   certDir?: string | undefined;
   retry: RetryPolicy;
   login: (ctx: Ctx) => Login | undefined;
+  /** Asks the token service for an identity token as well. */
+  offline?: boolean;
 }
 
 export class Transport {
@@ -54,7 +56,8 @@ export class Transport {
     const { insecure, plainHttp } = source;
     const { registry } = source;
     this.#http = new Http({ insecure, plainHttp, certDir, registry, stallMs: retry.stallMs });
-    this.#auth = new Authenticator(this.#http, source.registry, options.login);
+    const { login, offline = false } = options;
+    this.#auth = new Authenticator(this.#http, { host: registry, login, offline });
   }
 
   /** A reply whose status is in `accept`; its body is the caller's. Errors: as answer-error.ts and http.ts. */
@@ -68,6 +71,11 @@ export class Transport {
       ctx.log.debug(`${request.what}: ${outcome.message}; trying again`);
       await pause(ctx, this.retry, attempt, outcome);
     }
+  }
+
+  /** What the token service gave for later logins, if it was asked and does such things. */
+  refreshToken(): Promise<string | undefined> {
+    return this.#auth.refreshToken();
   }
 
   /** An error is returned, not thrown, when it is one of this exchange. */
@@ -96,7 +104,7 @@ export class Transport {
       if (reply.status !== 401 || round >= 2 || !canRepeat) return reply;
       // Whoever a redirect or a manifest's urls led to must not choose who is told our credentials (CVE-2020-15157).
       if (reply.url.origin !== url.origin || url.origin !== (await this.#baseUrl(ctx)).origin) return reply;
-      if (!this.#auth.learn(ctx, { reply, scopes: request.scopes, sent: header })) return reply;
+      if (!(await this.#auth.learn(ctx, { reply, scopes: request.scopes, sent: header }))) return reply;
       await reply.discard();
     }
   }
