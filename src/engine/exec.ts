@@ -11,7 +11,6 @@ import type { ExecRequest as RuntimeExec, ExecSession } from "../runtime/runtime
 import { deleteTree } from "../storage/files.ts";
 import { hasCode } from "../sys/errno.ts";
 import type { Engine } from "./engine.ts";
-import { lockContainer } from "./lock.ts";
 import { refresh } from "./refresh.ts";
 import { running, runtimeOf } from "./stop.ts";
 
@@ -29,6 +28,9 @@ export interface ExecRequest {
   /** Needed unless `detach`. */
   attach?: AttachIo;
 }
+
+/** Times 10 ms: how long a container may take to end before a failed session is an error of its own. */
+const ENDING_TRIES = 200;
 
 /**
  * The exit code is the command's, 0 after a detach. Errors: not-found, conflict (not running, paused), invalid-argument,
@@ -49,9 +51,10 @@ export async function exec(
   try {
     return await execIn(ctx, engine, record, request);
   } catch (error) {
-    // Monitors do not die by themselves: somebody is taking the container down, and has its lock until it is.
-    if (error instanceof EngineError && error.reason === "monitor-failed") {
-      (await lockContainer(ctx, engine, record.id)).release();
+    // Mostly the container is just ending: its first process takes the others along before it is gone itself.
+    const wasKilled = error instanceof EngineError && error.reason === "monitor-failed";
+    for (let tries = wasKilled ? ENDING_TRIES : 0; tries > 0 && !hasEnded(engine, record); tries--) {
+      await Bun.sleep(10);
     }
     throw hasEnded(engine, record) ? ended(record, error) : error;
   }
