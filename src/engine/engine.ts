@@ -3,7 +3,7 @@
  * A verb is a function `(ctx, engine, request)` in a file of its name in this folder.
  */
 import type { ContainerDeps } from "../container/deps.ts";
-import type { ContentStore } from "../storage/storage.ts";
+import type { ContentStore, ManifestStore } from "../storage/storage.ts";
 import type { Store } from "../storage/store.ts";
 
 export interface OpenOptions {
@@ -29,6 +29,7 @@ export interface Engine extends ContainerDeps, Disposable {
   readonly store: Store;
   readonly leases: Store["leases"];
   readonly content: ContentStore;
+  readonly manifests: ManifestStore;
   /** Ids of containers that this process has seen to have ended without anybody there to clean up after them (`settleOrphans`). */
   readonly orphans: Set<string>;
   close(): void;

@@ -142,6 +142,10 @@ class WiredEngine implements Engine {
     return this.store.images;
   }
 
+  get manifests(): Store["manifests"] {
+    return this.store.manifests;
+  }
+
   get rootfs(): Store["rootfs"] {
     return this.store.rootfs;
   }

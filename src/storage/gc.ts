@@ -1,5 +1,5 @@
 /**
- * Garbage collection by reachability. Roots: images (named or dangling), what their names at
+ * Garbage collection by reachability. Roots: images (named or dangling), documents with a name, what names at
  * registries refer to, and what live leases protect. A layer needs its parents and its own blob; a
  * manifest's blob needs what it lists.
  *
@@ -25,7 +25,9 @@ const LIVE_LAYERS = `WITH RECURSIVE live(id) AS (
 const LIVE_BLOBS = `WITH RECURSIVE live(id) AS (
   SELECT id FROM images
   UNION SELECT manifest_digest FROM images
-  UNION SELECT digest FROM repo_digests
+  UNION SELECT digest FROM manifest_names
+  -- An image's memory of the index it once came by does not keep that index.
+  UNION SELECT digest FROM repo_digests WHERE image_id = digest OR digest NOT IN (SELECT digest FROM manifests)
   UNION SELECT digest FROM lease_refs WHERE kind = 'blob'
   UNION SELECT blob FROM layers WHERE blob IS NOT NULL
   UNION SELECT r.child FROM blob_refs r JOIN live ON r.parent = live.id
@@ -40,15 +42,6 @@ export function collectGarbage(deps: BlobDeps): Freed {
   return freed;
 }
 
-/** Ids of images without a name, oldest first: what `image prune` removes. */
-export function danglingImages(db: Db): Digest[] {
-  return db
-    .all<{ id: string }>(
-      "SELECT id FROM images WHERE id NOT IN (SELECT image_id FROM image_names) ORDER BY stored",
-    )
-    .map((row) => row.id);
-}
-
 /** The rows only; inside a durable transaction of the caller. */
 export function forgetUnreachable(db: Db): Freed {
   const layers = db.all<{ chain_id: string; size: number }>(
@@ -59,6 +52,7 @@ export function forgetUnreachable(db: Db): Freed {
   );
   if (blobs.length > 0) {
     db.run("DELETE FROM blob_refs WHERE parent NOT IN (SELECT digest FROM blobs)");
+    db.run("DELETE FROM manifests WHERE digest NOT IN (SELECT digest FROM blobs)");
   }
   return {
     layers: layers.map((row) => row.chain_id),

@@ -1,18 +1,17 @@
 /** Images: names, configs and what they need, in SQLite. Contract in storage.ts. */
-import { statSync } from "node:fs";
 import { fail } from "../core/error.ts";
 import { failpoint } from "../core/failpoint.ts";
 import { now } from "../core/time.ts";
 import { chainIds } from "../image/chain.ts";
 import { parseConfig } from "../image/config.ts";
-import { digestAlgorithm, digestOf } from "../image/digest.ts";
-import type { Descriptor, Digest, ImageConfig, Manifest } from "../image/image.ts";
+import type { Digest, ImageConfig, Manifest } from "../image/image.ts";
 import { isIndex, parseManifest } from "../image/manifest.ts";
 import type { Db } from "../sys/db.ts";
-import { type BlobDeps, insertBlob, writeSmallBlobs } from "./blob-writer.ts";
+import type { BlobDeps } from "./blob-writer.ts";
 import { deleteFiles, forgetUnreachable } from "./gc.ts";
-import { ioError, uniqueName } from "./files.ts";
-import { findImage, normalName, splitRepoDigest } from "./image-names.ts";
+import { ioError } from "./files.ts";
+import { addRepoDigest, findImage, normalName, setImageName } from "./image-names.ts";
+import { insertRefs, putSmallBlobs, verifyBytes } from "./small-blobs.ts";
 import type {
   ContentStore,
   ImageRecord,
@@ -52,7 +51,10 @@ export function createImages(deps: ImageDeps): ImageStore {
   };
   const find = (name: string): ImageRecord | undefined => {
     const found = findImage(db, name);
-    return found === undefined ? undefined : get(found.id);
+    if (found?.kind !== "manifest") return found === undefined ? undefined : get(found.id);
+    const { entryImage } = require("./index-entry.ts") as typeof import("./index-entry.ts");
+    const id = entryImage(deps, found.id);
+    return id === undefined ? undefined : get(id);
   };
   const must = (id: Digest): void => {
     if (db.get("SELECT 1 FROM images WHERE id = ?", id) === undefined) throw notKnown(id);
@@ -76,12 +78,13 @@ export function createImages(deps: ImageDeps): ImageStore {
       const full = normalName(name);
       db.tx(() => {
         must(id);
-        setName(db, full, id);
+        setImageName(db, full, id);
       });
     },
     untag: (name) => {
       return db.tx(() => {
-        const full = findImage(db, name)?.name;
+        const found = findImage(db, name);
+        const full = found?.kind === "image" ? found.name : undefined;
         if (full === undefined) throw notKnown(name);
         db.run("DELETE FROM image_names WHERE name = ?", full);
         return full;
@@ -147,29 +150,6 @@ function verify(request: PutImageRequest): { manifest: Manifest; config: ImageCo
   return { manifest, config };
 }
 
-function verifyBytes(
-  what: string,
-  bytes: Uint8Array,
-  expected: Pick<Descriptor, "digest"> & { size?: number },
-): void {
-  const { digest, size } = expected;
-  if (size !== undefined && bytes.byteLength !== size) {
-    throw fail(
-      "data-loss",
-      `${what} "${digest}" has the wrong size: ${bytes.byteLength} bytes, expected ${size}`,
-      {
-        reason: "size-mismatch",
-      },
-    );
-  }
-  const found = digestOf(bytes, digestAlgorithm(digest));
-  if (found === digest) return;
-  throw fail("data-loss", `${what} "${digest}" does not match its digest: its bytes have "${found}"`, {
-    reason: "digest-mismatch",
-    data: { expected: digest, found },
-  });
-}
-
 function put(deps: ImageDeps, request: PutImageRequest): Digest {
   const { manifest, config } = verify(request);
   const names = (request.names ?? []).map(normalName);
@@ -178,17 +158,8 @@ function put(deps: ImageDeps, request: PutImageRequest): Digest {
     [request.manifestDigest, request.manifestBytes],
     [id, request.configBytes],
   ]);
-  const aside = `ingest/put-${uniqueName()}`;
   try {
-    using lease = deps.leases.take("image", aside);
-    writeSmallBlobs(deps.paths, aside, blobs);
-    failpoint("storage.image.blobs");
-    deps.db.durable(() => {
-      // A collection may just have taken a file that was still without a row; nobody can once we are in here.
-      if ([...blobs.keys()].some((digest) => !fileExists(deps.paths.blob(digest)))) {
-        writeSmallBlobs(deps.paths, aside, blobs);
-      }
-      for (const [digest, bytes] of blobs) insertBlob(deps.db, digest, bytes.byteLength);
+    putSmallBlobs(deps, blobs, () => {
       insertRefs(deps.db, request.manifestDigest, [manifest.config, ...manifest.layers]);
       insertImage(deps.db, {
         id,
@@ -196,25 +167,14 @@ function put(deps: ImageDeps, request: PutImageRequest): Digest {
         bytes: request.configBytes,
         config,
       });
-      for (const name of names) setName(deps.db, name, id);
+      for (const name of names) setImageName(deps.db, name, id);
       for (const repoDigest of request.repoDigests ?? []) addRepoDigest(deps.db, id, repoDigest);
-      lease.release();
     });
     failpoint("storage.image.put");
   } catch (error) {
     throw ioError(error, `cannot store image "${id}"`);
   }
   return id;
-}
-
-function fileExists(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false }) !== undefined;
-}
-
-function insertRefs(db: Db, parent: Digest, children: Descriptor[]): void {
-  for (const { digest } of children) {
-    db.run("INSERT OR IGNORE INTO blob_refs (parent, child) VALUES (?, ?)", parent, digest);
-  }
 }
 
 function insertImage(
@@ -245,19 +205,6 @@ function insertImage(
   );
 }
 
-function setName(db: Db, name: string, id: Digest): void {
-  db.run(
-    "INSERT INTO image_names (name, image_id) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET image_id = excluded.image_id",
-    name,
-    id,
-  );
-}
-
-function addRepoDigest(db: Db, id: Digest, text: string): void {
-  const { repo, digest } = splitRepoDigest(text);
-  db.run("INSERT OR IGNORE INTO repo_digests (repo, digest, image_id) VALUES (?, ?, ?)", repo, digest, id);
-}
-
 interface Removal {
   untagged: string[];
   deleted: Digest[];
@@ -282,7 +229,7 @@ function remove(deps: ImageDeps, name: string, options: RemoveImageOptions): Rem
 function forget(deps: ImageDeps, name: string, { force, allNames, inUse }: RemoveImageOptions): Removal {
   const { db } = deps;
   const found = findImage(db, name);
-  if (found === undefined) throw notKnown(name);
+  if (found?.kind !== "image") throw notKnown(name);
   const { id } = found;
   const names = db
     .all<{ name: string }>("SELECT name FROM image_names WHERE image_id = ? ORDER BY name", id)

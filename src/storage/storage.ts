@@ -178,8 +178,8 @@ export interface RemoveImageOptions {
 
 export interface ImageStore {
   /**
-   * By name (short names get defaults), by "name@digest", by id or unique id prefix.
-   * Errors: not-found ("x: image not known"), conflict for an ambiguous prefix.
+   * By name (short names get defaults), by "name@digest", by id or unique id prefix. What means an index means
+   * the image it has for this host, if that is here. Errors: not-found ("x: image not known"), conflict for an ambiguous prefix.
    */
   resolve(name: string): ImageRecord;
   /** As `resolve`, but undefined where nothing is found or the text could not be a name. Errors: conflict. */
@@ -259,8 +259,29 @@ export interface ManifestStore {
   tag(digest: Digest, name: string): void;
   /** Takes a name away; the document goes with its last name. Returns the full name. Errors: not-found. */
   untag(name: string): string;
-  /** With all its names, and everything that nothing else needs. Errors: not-found. */
-  remove(digest: Digest): void;
+  /** Remembers what the document is known as at a registry ("repo@digest"), or where one that it lists can be fetched. */
+  addRepoDigest(digest: Digest, repoDigest: string): void;
+  /**
+   * With all its names, and everything that nothing else needs. Images that it lists stay, except those without a name that no
+   * other index lists and for which `withImage` is true (called inside the transaction). Errors: not-found.
+   */
+  remove(digest: Digest, withImage?: (id: Digest) => boolean): RemovedManifest;
+  /** Ids of the images here that the index lists, also through an index within it. */
+  members(digest: Digest): Digest[];
+  /** Ids of all images that any index lists: without a name of their own they are not dangling. */
+  allMembers(): Set<Digest>;
+  /** Repositories ("docker.io/library/alpine") where a manifest of this digest is known to be. */
+  sources(digest: Digest): string[];
+}
+
+/** What went with a document. */
+export interface RemovedManifest {
+  /** Full names. */
+  untagged: string[];
+  /** Ids. */
+  images: Digest[];
+  /** Chain ids. */
+  layers: Digest[];
 }
 
 export interface RootfsRequest {

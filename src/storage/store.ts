@@ -5,9 +5,10 @@ import { createContent } from "./content.ts";
 import { createImages } from "./images.ts";
 import { createLayers } from "./layers.ts";
 import { createLeases, type Leases, type Owner } from "./lease.ts";
+import { createManifests } from "./manifests.ts";
 import type { StorePaths } from "./paths.ts";
 import { createRootfs } from "./rootfs.ts";
-import type { ContentStore, ImageStore, LayerStore, RootfsStore } from "./storage.ts";
+import type { ContentStore, ImageStore, LayerStore, ManifestStore, RootfsStore } from "./storage.ts";
 
 export interface StoreParts {
   /** Opened with `storageSchema` in its schema. */
@@ -27,6 +28,7 @@ export interface Store extends StoreParts {
   content: ContentStore;
   layers: LayerStore;
   images: ImageStore;
+  manifests: ManifestStore;
   rootfs: RootfsStore;
 }
 
@@ -40,6 +42,7 @@ export function openStore(parts: StoreParts): Store {
     content,
     layers: createLayers({ ...parts, leases, content, overlayXattr }),
     images: createImages({ ...parts, leases, content }),
+    manifests: createManifests({ ...parts, leases, content }),
     rootfs: createRootfs({ ...parts, userXattr: overlayXattr === "user" }),
   };
 }
