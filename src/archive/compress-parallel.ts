@@ -1,0 +1,144 @@
+/**
+ * gzip and zstd on all cores: the input is cut into blocks that are compressed each into a gzip member or zstd frame of
+ * its own, and these follow one another (RFC 1952 §2.2, RFC 8878 §3.1), which every reader takes as one stream. The same input gives
+ * the same bytes on any machine, because the blocks do not depend on how many are worked on at a time.
+ *
+ * Bun's streaming zstd compressor loses data when it is given workers, so each block is one whole call.
+ */
+import { availableParallelism } from "node:os";
+
+export interface Compressor {
+  format: "gzip" | "zstd";
+  /** gzip 1 to 9 (default 6), zstd 1 to 19 (default 3). */
+  level?: number;
+}
+
+export const DEFAULT_LEVEL = { gzip: 6, zstd: 3 } as const;
+export const MAX_LEVEL = { gzip: 9, zstd: 19 } as const;
+
+/** Large enough that a fresh dictionary for each block costs nothing worth mentioning. */
+const BLOCK_BYTES = 4 * 1024 * 1024;
+
+/** Memory is bounded by it too: each holds a block and what becomes of it. */
+const MAX_WIDTH = 16;
+
+interface BlockCompressor extends Disposable {
+  compress(block: Uint8Array<ArrayBuffer>): Promise<Uint8Array>;
+}
+
+/** Holds one block more in memory than there are cores. Errors: those of the source, before the last chunk. */
+export async function* parallelCompress(
+  source: AsyncIterable<Uint8Array>,
+  { format, level = DEFAULT_LEVEL[format] }: Compressor,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const width = Math.min(availableParallelism(), MAX_WIDTH);
+  using compressor = format === "gzip" ? new GzipThreads(level, width) : zstdBlocks(level);
+  const running: Promise<Uint8Array>[] = [];
+  try {
+    for await (const block of blocks(source)) {
+      const next = compressor.compress(block);
+      // It is awaited in its turn; until then a failure must not count as unhandled.
+      next.catch(() => {});
+      running.push(next);
+      if (running.length > width) yield await (running.shift() as Promise<Uint8Array>);
+    }
+    for (let next = running.shift(); next !== undefined; next = running.shift()) yield await next;
+  } finally {
+    await Promise.allSettled(running);
+  }
+}
+
+/** Blocks of exactly BLOCK_BYTES, each its own memory; an empty input gives one empty block. */
+async function* blocks(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  let block = new Uint8Array(BLOCK_BYTES);
+  let filled = 0;
+  let isFirst = true;
+  for await (const chunk of source) {
+    for (let at = 0; at < chunk.length;) {
+      const take = Math.min(BLOCK_BYTES - filled, chunk.length - at);
+      block.set(chunk.subarray(at, at + take), filled);
+      filled += take;
+      at += take;
+      if (filled < BLOCK_BYTES) continue;
+      yield block;
+      isFirst = false;
+      block = new Uint8Array(BLOCK_BYTES);
+      filled = 0;
+    }
+  }
+  if (filled > 0 || isFirst) yield block.subarray(0, filled);
+}
+
+function zstdBlocks(level: number): BlockCompressor {
+  // On Bun's own pool of threads.
+  return { compress: (block) => Bun.zstdCompress(block, { level }), [Symbol.dispose]: () => {} };
+}
+
+/**
+ * libdeflate takes half the time of zlib for the same ratio, but Bun has it as a synchronous call only: threads of
+ * our own make it parallel. The program is a text, so that it needs no file beside the binary.
+ */
+const GZIP_THREAD = `self.onmessage = ({ data }) => {
+  const out = Bun.gzipSync(data.block, { level: data.level, library: "libdeflate" });
+  postMessage(out, [out.buffer]);
+};`;
+
+interface Job {
+  block: Uint8Array<ArrayBuffer>;
+  resolve: (out: Uint8Array) => void;
+  reject: (error: unknown) => void;
+}
+
+class GzipThreads implements BlockCompressor {
+  readonly #level: number;
+  readonly #width: number;
+  readonly #threads: Worker[] = [];
+  readonly #idle: Worker[] = [];
+  readonly #waiting: Job[] = [];
+  #url: string | undefined;
+
+  constructor(level: number, width: number) {
+    this.#level = level;
+    this.#width = width;
+  }
+
+  compress(block: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
+    // A short block is the last one, and where it is the first as well no thread is worth starting.
+    if (block.length < BLOCK_BYTES && this.#threads.length === 0) {
+      return Promise.resolve(Bun.gzipSync(block, { level: this.#level as 6, library: "libdeflate" }));
+    }
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ block, resolve, reject });
+      this.#next();
+    });
+  }
+
+  #next(): void {
+    const thread = this.#idle.pop() ?? (this.#threads.length < this.#width ? this.#start() : undefined);
+    if (thread === undefined) return;
+    const job = this.#waiting.shift();
+    if (job === undefined) {
+      this.#idle.push(thread);
+      return;
+    }
+    thread.onmessage = ({ data }: MessageEvent<Uint8Array>) => {
+      this.#idle.push(thread);
+      job.resolve(data);
+      this.#next();
+    };
+    thread.onerror = ({ message }) => job.reject(new Error(message));
+    thread.postMessage({ block: job.block, level: this.#level }, [job.block.buffer]);
+  }
+
+  #start(): Worker {
+    this.#url ??= URL.createObjectURL(new Blob([GZIP_THREAD], { type: "application/javascript" }));
+    const thread = new Worker(this.#url);
+    this.#threads.push(thread);
+    return thread;
+  }
+
+  [Symbol.dispose](): void {
+    for (const thread of this.#threads) thread.terminate();
+    if (this.#url !== undefined) URL.revokeObjectURL(this.#url);
+  }
+}
