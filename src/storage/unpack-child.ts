@@ -13,6 +13,7 @@ import { linux } from "../sys/linux.ts";
 import { Rooted } from "../sys/rooted.ts";
 import type { UnpackJob, UnpackReply } from "./unpack-protocol.ts";
 import { Extractor } from "./unpack-extract.ts";
+import { checkLinks, harmless } from "./unpack-harmless.ts";
 import { enterSandbox } from "./unpack-sandbox.ts";
 import { keyOf, UnpackTree } from "./unpack-tree.ts";
 
@@ -39,7 +40,8 @@ async function unpack(job: UnpackJob): Promise<UnpackReply> {
     above: job.above,
   });
   if (job.above === "prepared") tree.adopt();
-  const reader = new TarReader(owned(extractor, job.owner), job.limits);
+  const sink = owned(extractor, job.owner);
+  const reader = new TarReader(job.harmless === true ? harmless(sink) : sink, job.limits);
   const digester = createDigester();
   for await (const chunk of decompress(stdin())) {
     digester.update(chunk);
@@ -47,6 +49,7 @@ async function unpack(job: UnpackJob): Promise<UnpackReply> {
   }
   reader.end();
   extractor.finish();
+  if (job.harmless === true) checkLinks(linux, root);
   return {
     diffId: digester.digest(),
     size: extractor.size,

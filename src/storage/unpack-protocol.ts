@@ -11,6 +11,7 @@ export interface UnpackJob {
   limits?: Partial<TarLimits> | undefined;
   owner?: { uid: number; gid: number } | undefined;
   above?: "first" | "prepared" | undefined;
+  harmless?: boolean | undefined;
 }
 
 export interface UnpackDone {

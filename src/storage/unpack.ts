@@ -32,6 +32,11 @@ export interface UnpackRequest {
   /** Everything belongs to this user, whatever the archive says; for cp. */
   owner?: { uid: number; gid: number };
   /**
+   * For what strangers have packed and is not kept in a container: no devices and pipes, no links that lead out, and neither
+   * set-id bits nor extended attributes. Errors: invalid-argument for the former.
+   */
+  harmless?: boolean;
+  /**
    * For a layer above others. "first": hard links to what is not there are left out and reported. "prepared": the
    * target already holds what was found for them in lower layers, and its directories count as implied.
    */
@@ -65,8 +70,8 @@ const MAX_STDERR = 4096;
  */
 export async function spawnUnpack(ctx: Ctx, request: UnpackRequest): Promise<Unpacked> {
   checkCanceled(ctx);
-  const { target, overlayXattr, mode, inside, limits, owner, above } = request;
-  const job: UnpackJob = { target, overlayXattr, mode, inside, limits, owner, above };
+  const { target, overlayXattr, mode, inside, limits, owner, above, harmless } = request;
+  const job: UnpackJob = { target, overlayXattr, mode, inside, limits, owner, above, harmless };
   const pipe = linux.pipe(PIPE_SIZE);
   let child: Child;
   try {
