@@ -139,6 +139,11 @@ export function link(fromDir: Fd, from: Name, toDir: Fd, to: Name): void {
   call("linkat", to, fromDir, cstring(from), toDir, cstring(to), 0);
 }
 
+export function linkFd(fd: Fd, toDir: Fd, to: Name): void {
+  const from = cstring(`/proc/self/fd/${fd}`);
+  call("linkat", to, k.AT_FDCWD, from, toDir, cstring(to), k.AT_SYMLINK_FOLLOW);
+}
+
 export function unlink(dir: Fd, name: Name, flags = 0): void {
   call("unlinkat", name, dir, cstring(name), flags);
 }

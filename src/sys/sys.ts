@@ -123,6 +123,8 @@ export interface FileCalls {
   symlink(target: Name, dir: Fd, name: Name): void;
   /** Does not follow `from` if it is a link. */
   link(fromDir: Fd, from: Name, toDir: Fd, to: Name): void;
+  /** Gives the file behind the descriptor, also an unnamed one (O_TMPFILE), this name. Errors: EEXIST. Needs /proc. */
+  linkFd(fd: Fd, toDir: Fd, to: Name): void;
   unlink(dir: Fd, name: Name, flags?: number): void;
   rename(fromDir: Fd, from: Name, toDir: Fd, to: Name, flags?: number): void;
   /** Never follows a link in the last component; name "" is `dir` itself, which may be an O_PATH descriptor. */

@@ -22,14 +22,20 @@ export interface Place {
   text: string;
   /** File or directory; absent for docker and berth. */
   path?: string;
-  /** docker, berth and docker-archive; fully qualified. */
+  /** docker and docker-archive; fully qualified, with tag or digest. */
   reference?: Reference;
   /** oci and oci-archive: the annotation org.opencontainers.image.ref.name. */
   refName?: string;
+  /** oci and archives, ":@N": the image at that position, from 0. */
+  position?: number;
+  /** berth: a name, an id or a digest, as given. */
+  name?: string;
 }
 
 export interface ImageReader extends AsyncDisposable {
   readonly place: Place;
+  /** True where the manifest is made up here because the place has none (Docker's archives): there is no digest to keep. */
+  readonly madeUp: boolean;
   /** The top document, or one it lists, by digest. Verified. Errors: not-found, data-loss, those of the place. */
   manifest(ctx: Ctx, digest?: Digest): Promise<FetchedManifest>;
   /** Bytes of a config or layer; the receiver verifies size and digest. */
@@ -40,10 +46,12 @@ export interface ImageReader extends AsyncDisposable {
 
 export interface ImageWriter extends AsyncDisposable {
   readonly place: Place;
-  /** What it can hold: "docker" for Docker's schema 2 alone, one image ("docker-archive"); "any" for all. */
-  readonly formats: "any" | "docker";
   /** Whether it holds an index with several images. */
   readonly takesIndexes: boolean;
+  /** Whether layers that their author lets be fetched from their own `urls` only are left out. */
+  readonly leavesForeign: boolean;
+  /** Whether documents that are attached to others (`subject`) can lie there beside them. */
+  readonly takesReferrers: boolean;
   /** Verified before it counts. `open` is called at most once a try and gives the bytes from the beginning. */
   putBlob(
     ctx: Ctx,

@@ -1,0 +1,263 @@
+/**
+ * An archive of images in a file, read once to see where its members lie; their bytes are then taken from there. A compressed archive
+ * is inflated into an unnamed file of the store's own first.
+ *
+ * Names in the archive are only looked up among themselves, never in a file system.
+ */
+import { closeSync, fstatSync, openSync, read } from "node:fs";
+import { peekCompression } from "../../archive/compress.ts";
+import { TarReader } from "../../archive/tar-reader.ts";
+import type { TarEntry, TarSink } from "../../archive/archive.ts";
+import { checkCanceled, type Ctx } from "../../core/ctx.ts";
+import { fail } from "../../core/error.ts";
+import { excerpt, isDigest } from "../../image/digest.ts";
+import type { Descriptor, Digest } from "../../image/image.ts";
+import { MAX_MANIFEST_BYTES } from "../../image/manifest.ts";
+import { ioError } from "../../storage/files.ts";
+import { Rooted } from "../../sys/rooted.ts";
+import type { Engine } from "../engine.ts";
+import type { ImageLayout, StoredFile } from "../load-layout.ts";
+import { StagedFile } from "./staged-file.ts";
+
+const CHUNK = 1024 * 1024;
+const MAX_LINKS = 8;
+const MAX_MEMBERS = 1_000_000;
+const DOCUMENTS = new Set(["manifest.json", "index.json", "oci-layout", "repositories"]);
+
+/** A stretch of the file. */
+interface Extent {
+  position: number;
+  size: number;
+}
+
+export class TarFileLayout implements ImageLayout, Disposable {
+  readonly #fd: number;
+  readonly #members: Members;
+  readonly #undo: DisposableStack;
+
+  private constructor(fd: number, members: Members, undo: DisposableStack) {
+    this.#fd = fd;
+    this.#members = members;
+    this.#undo = undo;
+  }
+
+  /** Errors: not-found, invalid-argument (not an archive, hostile members), data-loss (corrupt, truncated), resource-exhausted. */
+  static async open(ctx: Ctx, engine: Engine, path: string): Promise<TarFileLayout> {
+    using undo = new DisposableStack();
+    const fd = openFile(path);
+    undo.defer(() => closeSync(fd));
+    const members = new Members();
+    const { compression, stream } = await peekCompression(chunksOf(ctx, fd, { position: 0, size: Infinity }));
+    if (compression === "none") {
+      for await (const chunk of stream) members.write(chunk);
+      members.end();
+      return new TarFileLayout(fd, members, undo.move());
+    }
+    const { plainStream } = await import("../load-stream.ts");
+    const plain = undo.use(unnamedFile(engine));
+    for await (const chunk of plainStream(ctx, stream)) {
+      plain.write(chunk);
+      members.write(chunk);
+    }
+    members.end();
+    return new TarFileLayout(plain.fd, members, undo.move());
+  }
+
+  document(name: string): Uint8Array | undefined {
+    return this.#members.documents.get(name);
+  }
+
+  file(name: string): StoredFile | undefined {
+    return this.#members.file(name);
+  }
+
+  async *blob(ctx: Ctx, { digest }: Descriptor): AsyncGenerator<Uint8Array, void, undefined> {
+    const extent = this.#members.extents.get(digest);
+    if (extent === undefined) {
+      throw fail("not-found", `the archive lacks blob "${digest}"`, { reason: "archive-incomplete" });
+    }
+    yield* chunksOf(ctx, this.#fd, extent);
+  }
+
+  [Symbol.dispose](): void {
+    this.#undo.dispose();
+  }
+}
+
+function openFile(path: string): number {
+  try {
+    const fd = openSync(path, "r");
+    if (fstatSync(fd).isFile()) return fd;
+    closeSync(fd);
+  } catch (error) {
+    throw ioError(error, `cannot read "${path}"`);
+  }
+  throw fail("invalid-argument", `"${path}" is not a regular file`, {
+    reason: "not-regular",
+    hint: 'a stream is read with "berth load"',
+  });
+}
+
+function unnamedFile(engine: Engine): StagedFile {
+  using root = Rooted.open(engine.sys, engine.paths.ingest);
+  return StagedFile.open(engine.sys, root, "");
+}
+
+async function* chunksOf(
+  ctx: Ctx,
+  fd: number,
+  { position, size }: Extent,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  for (let done = 0; done < size;) {
+    checkCanceled(ctx);
+    const chunk = await readAt(fd, position + done, Math.min(CHUNK, size - done));
+    if (chunk.length === 0) return;
+    done += chunk.length;
+    yield chunk;
+  }
+}
+
+function readAt(fd: number, position: number, length: number): Promise<Uint8Array> {
+  const buffer = Buffer.allocUnsafeSlow(length);
+  const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
+  read(fd, buffer, 0, length, position, (error, count) =>
+    error === null ? resolve(buffer.subarray(0, count)) : reject(ioError(error, "cannot read the archive")),
+  );
+  return promise;
+}
+
+/** What the tar reader tells, by name and by digest. */
+class Members implements TarSink {
+  readonly documents = new Map<string, Uint8Array>();
+  readonly extents = new Map<Digest, Extent>();
+  readonly #reader = new TarReader(this, { maxEntries: MAX_MEMBERS });
+  readonly #files = new Map<string, StoredFile>();
+  readonly #links = new Map<string, string>();
+  /** Bytes of the file before the chunk that is being read, and that chunk. */
+  #before = 0;
+  #chunk: Uint8Array = new Uint8Array(0);
+  #open: OpenMember | undefined;
+
+  write(chunk: Uint8Array): void {
+    this.#chunk = chunk;
+    this.#reader.write(chunk);
+    this.#before += chunk.length;
+  }
+
+  end(): void {
+    this.#reader.end();
+  }
+
+  file(name: string): StoredFile | undefined {
+    let at = memberName(name);
+    for (let hops = 0; hops <= MAX_LINKS; hops++) {
+      const file = this.#files.get(at);
+      if (file !== undefined) return file;
+      const next = this.#links.get(at);
+      if (next === undefined) return undefined;
+      at = next;
+    }
+    return undefined;
+  }
+
+  entry(entry: TarEntry): void {
+    const name = memberName(Buffer.from(entry.name).toString());
+    this.#open = undefined;
+    if (entry.type === "directory" || name === "") return;
+    if (entry.type === "hardlink" || entry.type === "symlink") {
+      const target = Buffer.from(entry.linkName).toString();
+      if (target.startsWith("/")) throw hostile(name, "is a link out of the archive");
+      const from = entry.type === "symlink" ? `${name.slice(0, name.lastIndexOf("/") + 1)}${target}` : target;
+      this.#links.set(name, memberName(from));
+      return;
+    }
+    if (entry.type !== "file") throw hostile(name, "is neither a file, a link nor a directory");
+    this.#open = new OpenMember(name, entry.size);
+  }
+
+  data(chunk: Uint8Array, offset: number): void {
+    const member = this.#open;
+    if (member === undefined) return;
+    // The reader hands on views of the chunk it was given, which tell where in the file they are.
+    member.add(chunk, offset, this.#before + chunk.byteOffset - this.#chunk.byteOffset);
+  }
+
+  endEntry(): void {
+    const member = this.#open;
+    if (member === undefined) return;
+    this.#open = undefined;
+    this.#links.delete(member.name);
+    if (DOCUMENTS.has(member.name)) this.documents.set(member.name, member.bytes());
+    else {
+      const { file, extent } = member.finish();
+      this.#files.set(member.name, file);
+      this.extents.set(file.digest, extent);
+    }
+  }
+}
+
+/** The file whose content is just coming by. */
+class OpenMember {
+  readonly name: string;
+  readonly #size: number;
+  /** Of a blob that has its digest for a name it is the receiver who looks whether that is true. */
+  readonly #named: Digest | undefined;
+  readonly #hasher: Bun.CryptoHasher | undefined;
+  readonly #parts: Uint8Array[] = [];
+  #position = 0;
+  #length = 0;
+
+  constructor(name: string, size: number) {
+    const [, algorithm, hex] = /^blobs\/(sha256|sha512)\/([0-9a-f]+)$/.exec(name) ?? [];
+    const digest = `${algorithm}:${hex}`;
+    this.name = name;
+    this.#size = size;
+    this.#named = isDigest(digest) ? digest : undefined;
+    this.#hasher =
+      this.#named === undefined && !DOCUMENTS.has(name) ? new Bun.CryptoHasher("sha256") : undefined;
+    if (DOCUMENTS.has(name) && size > MAX_MANIFEST_BYTES) {
+      throw fail("resource-exhausted", `"${name}" in the archive is ${size} bytes`, {
+        reason: "document-too-large",
+      });
+    }
+  }
+
+  add(chunk: Uint8Array, offset: number, position: number): void {
+    if (offset !== this.#length) throw hostile(this.name, "is sparse");
+    if (offset === 0) this.#position = position;
+    this.#length += chunk.length;
+    this.#hasher?.update(chunk);
+    if (DOCUMENTS.has(this.name)) this.#parts.push(chunk.slice());
+  }
+
+  bytes(): Uint8Array {
+    return Buffer.concat(this.#parts);
+  }
+
+  finish(): { file: StoredFile; extent: Extent } {
+    if (this.#length !== this.#size) throw hostile(this.name, "is sparse");
+    const digest = this.#named ?? `sha256:${(this.#hasher as Bun.CryptoHasher).digest("hex")}`;
+    return {
+      file: { digest, size: this.#size },
+      extent: { position: this.#position, size: this.#size },
+    };
+  }
+}
+
+/** Normalised: without "." and empty parts; ".." only within the archive. Errors: invalid-argument. */
+function memberName(name: string): string {
+  const parts: string[] = [];
+  if (name.startsWith("/")) throw hostile(name, "is an absolute path");
+  for (const part of name.split("/")) {
+    if (part === "..") {
+      if (parts.pop() === undefined) throw hostile(name, "leads out of the archive");
+    } else if (part !== "" && part !== ".") parts.push(part);
+  }
+  return parts.join("/");
+}
+
+function hostile(name: string, problem: string): Error {
+  return fail("invalid-argument", `member "${excerpt(name)}" of the archive ${problem}`, {
+    reason: "archive-member",
+  });
+}
