@@ -47,14 +47,16 @@ export async function pull(ctx: Ctx, engine: Engine, request: PullRequest): Prom
   }
   const options = registryOptions(engine, request.registry);
   const { openRegistry } = await import("../registry/client.ts");
-  const { qualifiedNames } = await import("../registry/short-names.ts");
+  const { resolveShortName } = await import("../registry/short-names.ts");
+  const { names, remember } = await resolveShortName(ctx, request.reference, options);
+  const newerThan = request.policy === "newer" ? local : undefined;
   let last: unknown;
-  for (const reference of qualifiedNames(request.reference, options)) {
-    const client = openRegistry(reference, options);
+  for (const reference of names) {
+    const target = { client: openRegistry(reference, options), reference, wanted, newerThan };
     try {
-      if (request.allTags === true) return await pullTags(ctx, engine, { client, reference, wanted });
-      const newerThan = request.policy === "newer" ? local : undefined;
-      return await pullOne(ctx, engine, { client, reference, wanted, newerThan });
+      const image = await (request.allTags === true ? pullTags : pullOne)(ctx, engine, target);
+      remember(reference);
+      return image;
     } catch (error) {
       last = preferred(last, error);
       if (!(error instanceof EngineError) || error.kind === "canceled") throw error;

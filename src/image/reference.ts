@@ -83,6 +83,11 @@ function splitRegistry(text: string): [registry: string, rest: string] {
   return [first === LEGACY_DEFAULT_REGISTRY ? DEFAULT_REGISTRY : first, text.slice(slash + 1)];
 }
 
+/** Whether the text is "host" or "host:port". */
+export function isHost(text: string): boolean {
+  return HOST.test(text);
+}
+
 /** True if the text names its registry itself, so that no search list applies to it. */
 export function isFullyQualified(text: string): boolean {
   const slash = text.indexOf("/");

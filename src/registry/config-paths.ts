@@ -22,3 +22,10 @@ export function runtimeDir(): string | undefined {
 export function firstExisting(paths: string[]): string | undefined {
   return paths.find((path) => existsSync(path));
 }
+
+/** What programs keep for themselves between calls: `$XDG_CACHE_HOME/containers`, for root /var/cache/containers. */
+export function cacheDir(): string {
+  const named = process.env["XDG_CACHE_HOME"];
+  if (named !== undefined && named !== "") return join(named, "containers");
+  return process.geteuid?.() === 0 ? "/var/cache/containers" : join(home(), ".cache", "containers");
+}

@@ -243,7 +243,8 @@ function networkError(ctx: Ctx, { url, proxy, stalled }: Broken, error: unknown)
 
 function proxyRefused(host: string, through: string, error: unknown): EngineError {
   const status = Number(/\b([45]\d\d)\b/.exec((error as Error).message)?.[1] ?? 0);
-  const said = status === 407 ? "it wants other credentials" : status === 0 ? "it refused" : `it answered ${status}`;
+  const said =
+    status === 407 ? "it wants other credentials" : status === 0 ? "it refused" : `it answered ${status}`;
   return fail("unavailable", `cannot reach "${host}"${through}: ${said}`, {
     // Not "network": a refusal says nothing of whether the host speaks TLS.
     reason: "proxy",

@@ -92,7 +92,8 @@ function bitsOf(address: string): string {
   // URL writes an IPv6 address in its one shortest form, with an embedded IPv4 address as two groups.
   const plain = new URL(`http://[${address.replace(/%.*$/, "")}]/`).hostname.slice(1, -1);
   const [head = "", tail] = plain.split("::");
-  const groups = (part: string | undefined): string[] => (part === undefined || part === "" ? [] : part.split(":"));
+  const groups = (part: string | undefined): string[] =>
+    part === undefined || part === "" ? [] : part.split(":");
   const [front, back] = [groups(head), groups(tail)];
   return binary([...front, ...Array<string>(8 - front.length - back.length).fill("0"), ...back], 16, 16);
 }

@@ -27,7 +27,7 @@ function places(name: string, options: Parameters<typeof sourcesOf>[1]): string[
 
 const PINNED = `sha256:${"a".repeat(64)}`;
 const full = conf(`
-unqualified-search-registries = ["one.example", "two.example:5000/team"]
+unqualified-search-registries = ["one.example", "two.example:5000"]
 [[registry]]
 prefix = "one.example/foo"
 location = "other.example/bar/foo"
@@ -113,7 +113,7 @@ describe("short names", () => {
   const names = (text: string, options = full) => qualifiedNames(text, options).map(formatReference);
   test("alias, search list, or as they are", () => {
     expect(names("short:2")).toEqual(["alias.example/team/short:2"]);
-    expect(names("x")).toEqual(["one.example/x", "two.example:5000/team/x"]);
+    expect(names("x")).toEqual(["one.example/x", "two.example:5000/x"]);
     expect(names(`a/b:1@${PINNED}`)[0]).toBe(`one.example/a/b:1@${PINNED}`);
     expect(names("quay.io/x")).toEqual(["quay.io/x"]);
     expect(names("docker://docker.io/x:1")).toEqual(["docker.io/library/x:1"]);
@@ -121,7 +121,9 @@ describe("short names", () => {
   });
 
   test("malformed aliases are the file's fault", () => {
-    expect(() => names("a", conf('[aliases]\na = "b"'))).toThrow(/registries.conf: "b"/);
+    expect(() => names("z", conf('[aliases]\na = "b"'))).toThrow(
+      /aliases."a" "b" must name registry and repository/,
+    );
   });
 });
 
@@ -132,7 +134,7 @@ test("drop-ins come after, in the order of their names, and replace tables of th
     "30.txt": "not toml = = =",
   });
   expect(places("a.example/x", options)).toEqual(["a.example/x insecure"]);
-  expect(loadRegistriesConf(options.registriesConf).aliases).toEqual({});
+  expect(loadRegistriesConf(options.registriesConf).aliases.get("n")).toBe("");
 });
 
 test.each([
@@ -144,7 +146,7 @@ test.each([
   ['[[registry]]\nprefix = "a.*"\nlocation = "c"', /wildcard/],
   ["[[registry]]\nlocation = 7", /location is not a string/],
   ['[[registry]]\nlocation = "a"\ninsecure = "yes"', /insecure is not true or false/],
-  ['[[registry]]\nlocation = "a"\n[[registry.mirror]]\n', /mirror\]\] has no location/],
+  ['[[registry]]\nlocation = "a"\n[[registry.mirror]]\n', /mirror\[0\] has no location/],
   [
     '[[registry]]\nlocation = "a"\n[[registry.mirror]]\nlocation = "b"\npull-from-mirror = "x"',
     /pull-from-mirror "x"/,

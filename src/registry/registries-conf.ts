@@ -4,13 +4,16 @@
  * verified TLS.
  *
  * Only one main file is read: the one asked for, `$CONTAINERS_REGISTRIES_CONF`, the user's, or
- * /etc's. Drop-ins (`*.conf`, sorted by name) override `[[registry]]` tables of the same prefix.
+ * /etc's; with a user's own file /etc's drop-ins are left aside as well. Drop-ins (`*.conf`, sorted by name) override
+ * `[[registry]]` tables of the same prefix; within one file the first table of a prefix counts. Keys that nobody here knows are passed over.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { fail } from "../core/error.ts";
+import { fail, messageOf } from "../core/error.ts";
+import { isHost } from "../image/reference.ts";
 import { hasCode } from "../sys/errno.ts";
 import { userConfigDir } from "./config-paths.ts";
+import { checkAlias, flag, list, strings, text, trimmed } from "./registries-conf-values.ts";
 
 export interface Mirror {
   /** Host with an optional port and path. */
@@ -29,21 +32,39 @@ export interface RegistryEntry {
   mirrors: Mirror[];
 }
 
+/** Whether a short name with several possible registries is asked about: always, where there is a terminal, or never. */
+export type ShortNameMode = "enforcing" | "permissive" | "disabled";
+
 export interface RegistriesConf {
   /** Hosts tried, in order, for a name without one. */
   unqualifiedSearch: string[];
+  shortNameMode: ShortNameMode;
   registries: RegistryEntry[];
   /** Short name → full name. */
-  aliases: Record<string, string>;
-  /** "pass", "secretservice", or "containers-auth.json". */
+  aliases: Map<string, string>;
+  /** In the order they are asked: "pass", "secretservice", or "containers-auth.json" for the files of credentials; at least one. */
   credentialHelpers: string[];
 }
+
+export const AUTH_FILES = "containers-auth.json";
 
 const SYSTEM_FILE = "/etc/containers/registries.conf";
 
 /** `path` overrides the search; then `path`.d is its drop-in directory. Errors: invalid-argument naming the file, not-found for an explicit path. */
 export function loadRegistriesConf(path?: string): RegistriesConf {
-  const conf: RegistriesConf = { unqualifiedSearch: [], registries: [], aliases: {}, credentialHelpers: [] };
+  const conf: RegistriesConf = {
+    unqualifiedSearch: [],
+    shortNameMode: "permissive",
+    registries: [],
+    aliases: new Map(),
+    credentialHelpers: [],
+  };
+  load(conf, path);
+  if (conf.credentialHelpers.length === 0) conf.credentialHelpers = [AUTH_FILES];
+  return conf;
+}
+
+function load(conf: RegistriesConf, path: string | undefined): void {
   const explicit = path ?? (process.env["CONTAINERS_REGISTRIES_CONF"] || undefined);
   if (explicit !== undefined) {
     if (!merge(conf, explicit)) {
@@ -52,13 +73,14 @@ export function loadRegistriesConf(path?: string): RegistriesConf {
       });
     }
     mergeDirectory(conf, `${explicit}.d`);
-    return conf;
+    return;
   }
   const user = join(userConfigDir(), "registries.conf");
-  if (!merge(conf, user)) merge(conf, SYSTEM_FILE);
-  mergeDirectory(conf, `${SYSTEM_FILE}.d`);
+  if (!merge(conf, user)) {
+    merge(conf, SYSTEM_FILE);
+    mergeDirectory(conf, `${SYSTEM_FILE}.d`);
+  }
   mergeDirectory(conf, `${user}.d`);
-  return conf;
 }
 
 function mergeDirectory(conf: RegistriesConf, directory: string): void {
@@ -84,14 +106,10 @@ function merge(conf: RegistriesConf, file: string): boolean {
   try {
     mergeTables(conf, Bun.TOML.parse(text) as Record<string, unknown>);
   } catch (error) {
-    throw fail(
-      "invalid-argument",
-      `invalid registries configuration "${file}": ${(error as Error).message}`,
-      {
-        reason: "registries-conf",
-        cause: error,
-      },
-    );
+    throw fail("invalid-argument", `invalid registries configuration "${file}": ${messageOf(error)}`, {
+      reason: "registries-conf",
+      cause: error,
+    });
   }
   return true;
 }
@@ -100,83 +118,98 @@ function mergeTables(conf: RegistriesConf, tables: Record<string, unknown>): voi
   if (tables["registries"] !== undefined)
     throw new Error("it is version 1, which is not supported; write [[registry]] tables");
   const search = tables["unqualified-search-registries"];
-  if (search !== undefined) conf.unqualifiedSearch = strings("unqualified-search-registries", search);
+  if (search !== undefined) conf.unqualifiedSearch = searchList(search);
+  const mode = tables["short-name-mode"];
+  if (mode !== undefined && mode !== "") conf.shortNameMode = shortNameMode(mode);
   const helpers = tables["credential-helpers"];
   if (helpers !== undefined) conf.credentialHelpers = strings("credential-helpers", helpers);
-  for (const table of list("registry", tables["registry"])) {
-    const entry = registryEntry(table);
-    conf.registries = [...conf.registries.filter((known) => known.prefix !== entry.prefix), entry];
-  }
+  mergeRegistries(conf, list("registry", tables["registry"]));
   const aliases = tables["aliases"] ?? {};
-  if (typeof aliases !== "object" || aliases === null) throw new Error("aliases is not a table");
-  for (const [name, value] of Object.entries(aliases)) {
-    // An empty value takes an alias of an earlier file away.
-    if (value === "") delete conf.aliases[name];
-    else conf.aliases[name] = text(`alias "${name}"`, value);
+  if (typeof aliases !== "object" || Array.isArray(aliases)) throw new Error("aliases is not a table");
+  mergeAliases(conf.aliases, aliases as Record<string, unknown>);
+}
+
+function searchList(value: unknown): string[] {
+  return strings("unqualified-search-registries", value).map((entry) => {
+    const host = trimmed("unqualified-search-registries", entry);
+    if (!isHost(host)) throw new Error(`unqualified-search-registries: "${entry}" is not a host`);
+    return host;
+  });
+}
+
+function shortNameMode(value: unknown): ShortNameMode {
+  if (value === "enforcing" || value === "permissive" || value === "disabled") return value;
+  throw new Error(`short-name-mode "${String(value)}" is not enforcing, permissive or disabled`);
+}
+
+function mergeRegistries(conf: RegistriesConf, tables: Record<string, unknown>[]): void {
+  const fresh = new Map<string, RegistryEntry>();
+  const all = tables.map((table, index) => registryEntry(`registry[${index}]`, table));
+  for (const entry of all) {
+    checkConflicts(entry, all);
+    if (!fresh.has(entry.prefix)) fresh.set(entry.prefix, entry);
+  }
+  conf.registries = [...conf.registries.filter((known) => !fresh.has(known.prefix)), ...fresh.values()];
+}
+
+/** One place cannot be both trusted and not. */
+function checkConflicts(entry: RegistryEntry, all: RegistryEntry[]): void {
+  const place = entry.location || entry.prefix;
+  for (const other of all) {
+    if ((other.location || other.prefix) !== place) continue;
+    for (const key of ["insecure", "blocked"] as const) {
+      if (entry[key] !== other[key]) throw new Error(`"${place}" is defined twice with different "${key}"`);
+    }
   }
 }
 
-function registryEntry(table: Record<string, unknown>): RegistryEntry {
-  const location = trimmed("location", table["location"]);
-  const prefix = trimmed("prefix", table["prefix"]) || location;
-  if (prefix === "") throw new Error("a [[registry]] has neither prefix nor location");
-  const wildcard = prefix.startsWith("*.");
-  if (prefix.includes("*", wildcard ? 1 : 0) || (wildcard && /[/:]/.test(prefix))) {
-    throw new Error(`prefix "${prefix}": a wildcard stands for a host name only, as in "*.example.com"`);
+/** Adds a file's `[aliases]`; an empty value takes an alias of an earlier file away. */
+export function mergeAliases(into: Map<string, string>, table: Record<string, unknown>): void {
+  for (const [name, value] of Object.entries(table)) {
+    into.set(name, checkAlias(name, text(`aliases."${name}"`, value)));
   }
-  const digestOnly = flag("mirror-by-digest-only", table["mirror-by-digest-only"]);
+}
+
+function registryEntry(at: string, table: Record<string, unknown>): RegistryEntry {
+  const location = trimmed(`${at}.location`, table["location"]);
+  const given = trimmed(`${at}.prefix`, table["prefix"]);
+  const prefix = given || location;
+  if (prefix === "") throw new Error(`${at} has neither prefix nor location`);
+  const wildcard = prefix.startsWith("*.");
+  if (prefix.includes("*", wildcard ? 1 : 0) || (wildcard && /[/:@]/.test(prefix))) {
+    throw new Error(
+      `${at}.prefix "${prefix}": a wildcard stands for a host name only, as in "*.example.com"`,
+    );
+  }
+  if (location === "" && !wildcard) throw new Error(`${at} has the prefix "${prefix}" but no location`);
+  if (table["pull-from-mirror"] !== undefined && table["pull-from-mirror"] !== "")
+    throw new Error(`${at}.pull-from-mirror belongs into a [[registry.mirror]]`);
+  const digestOnly = flag(`${at}.mirror-by-digest-only`, table["mirror-by-digest-only"]);
   return {
     prefix,
-    location: location || (wildcard ? "" : prefix),
-    insecure: flag("insecure", table["insecure"]),
-    blocked: flag("blocked", table["blocked"]),
-    mirrors: list("mirror", table["mirror"]).map((mirror) => mirrorOf(mirror, digestOnly)),
+    location,
+    insecure: flag(`${at}.insecure`, table["insecure"]),
+    blocked: flag(`${at}.blocked`, table["blocked"]),
+    mirrors: list(`${at}.mirror`, table["mirror"]).map((mirror, index) =>
+      mirrorOf(`${at}.mirror[${index}]`, mirror, digestOnly),
+    ),
   };
 }
 
-function mirrorOf(table: Record<string, unknown>, digestOnly: boolean): Mirror {
-  const location = trimmed("mirror location", table["location"]);
-  if (location === "") throw new Error("a [[registry.mirror]] has no location");
+function mirrorOf(at: string, table: Record<string, unknown>, digestOnly: boolean): Mirror {
+  const location = trimmed(`${at}.location`, table["location"]);
+  if (location === "") throw new Error(`${at} has no location`);
   const pull = table["pull-from-mirror"] ?? "";
   if (pull !== "" && digestOnly)
-    throw new Error("pull-from-mirror cannot be used with mirror-by-digest-only");
+    throw new Error(`${at}.pull-from-mirror cannot be used with mirror-by-digest-only`);
   if (pull !== "" && pull !== "all" && pull !== "digest-only" && pull !== "tag-only") {
-    throw new Error(`pull-from-mirror "${String(pull)}" is not all, digest-only or tag-only`);
+    throw new Error(`${at}.pull-from-mirror "${String(pull)}" is not all, digest-only or tag-only`);
   }
   return {
     location,
-    insecure: flag("insecure", table["insecure"]),
+    insecure: flag(`${at}.insecure`, table["insecure"]),
     pull: pull === "" ? (digestOnly ? "digest-only" : "all") : pull,
   };
-}
-
-function text(name: string, value: unknown): string {
-  if (typeof value === "string") return value;
-  throw new Error(`${name} is not a string`);
-}
-
-function trimmed(name: string, value: unknown): string {
-  const given = value === undefined ? "" : text(name, value).replace(/\/+$/, "");
-  if (/^[a-z]+:\/\//.test(given)) throw new Error(`${name} "${given}" must not have a scheme`);
-  return given;
-}
-
-function flag(name: string, value: unknown): boolean {
-  if (value === undefined || typeof value === "boolean") return value === true;
-  throw new Error(`${name} is not true or false`);
-}
-
-function strings(name: string, value: unknown): string[] {
-  if (Array.isArray(value) && value.every((item) => typeof item === "string")) return value;
-  throw new Error(`${name} is not a list of strings`);
-}
-
-function list(name: string, value: unknown): Record<string, unknown>[] {
-  if (value === undefined) return [];
-  if (Array.isArray(value) && value.every((item) => typeof item === "object" && item !== null)) {
-    return value as Record<string, unknown>[];
-  }
-  throw new Error(`${name} is not a list of tables`);
 }
 
 /** The entry with the longest matching prefix. `name` is "host/path" with or without tag and digest. */

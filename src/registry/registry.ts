@@ -66,12 +66,26 @@ export interface RegistryOptions {
   tlsVerify?: boolean;
   /** Alternative to /etc/containers/registries.conf (and its .d), for tests and `--registries-conf`. */
   registriesConf?: string;
+  /** Alternative to the files of containers-auth.json(5) and Docker's config.json. */
   authFile?: string;
+  /** Alternative to the file of short names that were chosen before. */
+  shortNameAliases?: string;
+  /** Asks a person which of several images a short name means; undefined if there is nobody to ask. */
+  choose?: ChooseImage;
   /** Holds `*.crt`, `*.cert` and `*.key` for this call, in place of certs.d. */
   certDir?: string;
   /** Other patience than the default; for tests and impatient callers. */
   retry?: Partial<RetryPolicy>;
 }
+
+export interface ShortNameQuestion {
+  /** As the person wrote it. */
+  name: string;
+  candidates: string[];
+}
+
+/** One of the candidates. */
+export type ChooseImage = (ctx: Ctx, question: ShortNameQuestion) => Promise<string | undefined>;
 
 export interface RetryPolicy {
   /** Tries after the first one without progress. Default 5. */
