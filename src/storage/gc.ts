@@ -11,9 +11,10 @@ import { failpoint } from "../core/failpoint.ts";
 import { digestHex } from "../image/digest.ts";
 import type { Digest } from "../image/image.ts";
 import type { Db } from "../sys/db.ts";
-import { type BlobDeps, blobLock } from "./blob-writer.ts";
+import type { BlobDeps } from "./blob-writer.ts";
 import { deleteTree, moveToTrash } from "./files.ts";
 import { FileLock, type LockRequest } from "./lock.ts";
+import { blobLock } from "./partial.ts";
 import type { Freed } from "./storage.ts";
 
 const LIVE_LAYERS = `WITH RECURSIVE live(id) AS (
@@ -54,11 +55,21 @@ export function forgetUnreachable(db: Db): Freed {
     db.run("DELETE FROM blob_refs WHERE parent NOT IN (SELECT digest FROM blobs)");
     db.run("DELETE FROM manifests WHERE digest NOT IN (SELECT digest FROM blobs)");
   }
+  if (layers.length > 0 || blobs.length > 0) forgetHints(db);
   return {
     layers: layers.map((row) => row.chain_id),
     blobs: blobs.map((row) => row.digest),
     bytes: [...layers, ...blobs].reduce((sum, row) => sum + row.size, 0),
   };
+}
+
+/** What is known of blobs beyond the store goes with the last layer they could be of use for. */
+function forgetHints(db: Db): void {
+  db.run("DELETE FROM layer_variants WHERE diff_id NOT IN (SELECT diff_id FROM layers)");
+  db.run(
+    `DELETE FROM blob_origins WHERE digest NOT IN (SELECT digest FROM blobs)
+     AND digest NOT IN (SELECT digest FROM layer_variants)`,
+  );
 }
 
 /** The files of rows that are gone; what came back meanwhile is left alone. */

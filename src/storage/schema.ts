@@ -84,6 +84,22 @@ CREATE TABLE IF NOT EXISTS partials (
   updated TEXT NOT NULL
 ) WITHOUT ROWID;
 
+-- What a layer's tar becomes in a compression ("gzip:6"): a hint that outlives the blob.
+CREATE TABLE IF NOT EXISTS layer_variants (
+  diff_id     TEXT NOT NULL,
+  compression TEXT NOT NULL,
+  digest      TEXT NOT NULL,
+  size        INTEGER NOT NULL,
+  PRIMARY KEY (diff_id, compression)
+) WITHOUT ROWID;
+
+-- Repositories ("quay.io/x/y") that have been seen to have a blob: a hint for mounting it from there.
+CREATE TABLE IF NOT EXISTS blob_origins (
+  digest TEXT NOT NULL,
+  repo   TEXT NOT NULL,
+  PRIMARY KEY (digest, repo)
+) WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS leases (
   id         TEXT PRIMARY KEY,
   kind       TEXT NOT NULL,
