@@ -6,10 +6,13 @@
  * turns into a writer half way; nested `tx` calls join the outer one. `tx` survives a crash of the process;
  * `durable` survives a power cut as well (synchronous=FULL for that commit).
  */
-import { Database, type SQLQueryBindings } from "bun:sqlite";
+import { constants, Database, type SQLQueryBindings } from "bun:sqlite";
 import { EngineError, fail } from "../core/error.ts";
 
 export type Value = string | number | bigint | Uint8Array | null;
+
+/** SQL by the version that it leads to; see {@link Db.open}. */
+export type Migrations = Readonly<Record<number, string>>;
 
 const BUSY_TIMEOUT_MS = 30_000;
 
@@ -24,16 +27,25 @@ export class Db {
   }
 
   /**
-   * Opens or creates the file. When its `user_version` is lower than `version`, `schema` (idempotent
-   * CREATE … IF NOT EXISTS statements) is run; when it is higher, the store belongs to a newer berth.
+   * Opens or creates the file, and brings it to `version` (kept in `user_version`) in one transaction; a higher
+   * one belongs to a newer berth. How a schema changes, for whoever does it next:
+   *
+   * - `schema` is the whole of it as it is now: CREATE … IF NOT EXISTS statements. A new file gets just that.
+   * - A new table or index needs no more than its statement there and a higher version: an older file gets it the same way.
+   * - What those statements cannot do to tables that exist (a column more, rows to rewrite) is also a step in `steps`, under the version that
+   *   it leads to: SQL that turns a file of the version before into that one. An older file gets all steps that it lacks, in
+   *   order, and then `schema`. Steps are never edited once they are released.
+   * - Processes of the older version may be running on the file meanwhile, and they do not look again: what they read
+   *   and write must stay right for them, so columns and tables are added and not renamed, and a column has a default.
+   *
    * Errors: conflict (newer store), data-loss (not a database), internal.
    */
-  static open(path: string, version: number, schema: string): Db {
+  static open(path: string, version: number, schema: string, steps: Migrations = {}): Db {
     try {
       const raw = new Database(path, { create: true, readwrite: true });
       raw.run(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
       const db = new Db(path, raw);
-      db.#migrate(version, schema);
+      db.#migrate(version, schema, steps);
       raw.run("PRAGMA synchronous = NORMAL");
       return db;
     } catch (error) {
@@ -45,20 +57,62 @@ export class Db {
     }
   }
 
-  #migrate(version: number, schema: string): void {
-    const found = this.get<{ user_version: number }>("PRAGMA user_version")?.user_version ?? 0;
-    if (found === version) return;
-    if (found > version) {
-      throw fail(
-        "conflict",
-        `the store "${this.path}" was written by a newer berth (schema ${found}, this one knows ${version})`,
-      );
+  /**
+   * Opens a database that is never written: without locks and without files beside it, on a read-only file system too. The
+   * contents of its "-wal" are not seen. Errors: data-loss (not a database).
+   */
+  static openImmutable(path: string): Db {
+    const special = /[%?#]/g;
+    const name = path.replace(special, (c) => `%${c.charCodeAt(0).toString(16)}`);
+    const flags = constants.SQLITE_OPEN_READONLY | constants.SQLITE_OPEN_URI;
+    return Db.#reading(path, () => new Database(`file:${name}?immutable=1`, flags));
+  }
+
+  /** Opens a private copy of a database with its log as it is, without a migration. Errors: data-loss. */
+  static openCopy(path: string): Db {
+    return Db.#reading(path, () => new Database(path, { readwrite: true }));
+  }
+
+  static #reading(path: string, open: () => Database): Db {
+    try {
+      return new Db(path, open());
+    } catch (error) {
+      throw fail("data-loss", `cannot read the state database "${path}": ${(error as Error).message}`, {
+        reason: "db-open",
+        cause: error,
+      });
     }
+  }
+
+  #version(): number {
+    return this.get<{ user_version: number }>("PRAGMA user_version")?.user_version ?? 0;
+  }
+
+  #migrate(version: number, schema: string, steps: Migrations): void {
+    if (this.#isCurrent(version)) return;
     this.#db.run("PRAGMA journal_mode = WAL");
     this.tx(() => {
+      // Asked again now that nobody else can be doing the same.
+      if (this.#isCurrent(version)) return;
+      const found = this.#version();
+      for (let next = found + 1; found > 0 && next <= version; next++) {
+        const step = steps[next];
+        if (step !== undefined) this.#db.run(step);
+      }
       this.#db.run(schema);
       this.#db.run(`PRAGMA user_version = ${version}`);
     });
+  }
+
+  /** Errors: conflict. */
+  #isCurrent(version: number): boolean {
+    const found = this.#version();
+    if (found <= version) return found === version;
+    throw fail(
+      "conflict",
+      `the store "${this.path}" was written by a newer berth (schema ${found}, this one knows ${version})`,
+      { reason: "newer-store", hint: "use that berth, or another store with --root and --run" },
+    );
   }
 
   /** Runs `body` in one write transaction; throws roll it back. Synchronous on purpose: never hold it across an await. */
