@@ -1,12 +1,15 @@
 /**
  * One blob on its way into the store: written aside in `ingest/`, hashed on the way, verified, synced,
- * renamed. The caller holds the blob's lock where the digest is known beforehand.
+ * renamed. The caller holds the blob's lock where the digest is known beforehand; such a blob can be left
+ * half written, and the next writer goes on with it (partial.ts).
  */
 import {
   closeSync,
   constants,
+  fstatSync,
   fsync,
   fsyncSync,
+  ftruncateSync,
   openSync,
   renameSync,
   statSync,
@@ -17,16 +20,19 @@ import { dirname } from "node:path";
 import { failpoint } from "../core/failpoint.ts";
 import { fail } from "../core/error.ts";
 import { now } from "../core/time.ts";
-import { digestAlgorithm, digestHex } from "../image/digest.ts";
+import { digestAlgorithm } from "../image/digest.ts";
 import type { Digest } from "../image/image.ts";
 import { hasCode } from "../sys/errno.ts";
+import type { AdditionalStores } from "./additional.ts";
 import { fsyncDir, ioError, uniqueName } from "./files.ts";
 import type { Leases } from "./lease.ts";
 import type { Db } from "../sys/db.ts";
 import type { Sys } from "../sys/sys.ts";
 import type { Ctx } from "../core/ctx.ts";
-import { FileLock, type LockRequest } from "./lock.ts";
+import { FileLock } from "./lock.ts";
+import { blobLock, forgetPartial, MIN_PARTIAL, notePartial, partialName } from "./partial.ts";
 import type { StorePaths } from "./paths.ts";
+import { readAt } from "./read-chunks.ts";
 import type { Lease } from "./storage.ts";
 
 export interface BlobDeps {
@@ -34,6 +40,8 @@ export interface BlobDeps {
   sys: Sys;
   paths: StorePaths;
   leases: Leases;
+  /** Where to look for what this store does not have. */
+  additional?: AdditionalStores | undefined;
 }
 
 export interface Expected {
@@ -42,17 +50,8 @@ export interface Expected {
   size?: number;
 }
 
-const FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
-
-/** The lock of whoever makes or deletes the file of this blob. */
-export function blobLock({ sys, paths }: Pick<BlobDeps, "sys" | "paths">, digest: Digest): LockRequest {
-  return { sys, dir: paths.locks, name: `blob-${ingestName(digest)}` };
-}
-
-/** File name in `ingest/` of a blob whose digest is known: the same for every attempt, so that one can go on with another's bytes. */
-function ingestName(digest: Digest): string {
-  return `${digestAlgorithm(digest)}-${digestHex(digest)}`;
-}
+const FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
+const CHUNK = 1024 * 1024;
 
 export class BlobWriter implements Disposable {
   readonly #deps: BlobDeps;
@@ -60,22 +59,65 @@ export class BlobWriter implements Disposable {
   readonly #hasher: Bun.CryptoHasher;
   readonly #lease: Lease;
   readonly #path: string;
+  readonly #existing: number = 0;
+  /** Known by digest and size: what is written may stay for the next attempt. */
+  readonly #resumable: boolean;
   #fd: number | undefined;
   #size = 0;
-  #done = false;
+  #state: "open" | "kept" | "done" = "open";
 
-  constructor(deps: BlobDeps, expected?: Expected) {
+  /** With `resume` it goes on with what an earlier attempt has left: see {@link existing}. */
+  constructor(deps: BlobDeps, expected?: Expected, resume = false) {
     this.#deps = deps;
     this.#expected = expected;
+    this.#resumable = resume && expected?.size !== undefined;
     this.#hasher = new Bun.CryptoHasher(expected === undefined ? "sha256" : digestAlgorithm(expected.digest));
-    const name = expected === undefined ? `new-${uniqueName()}` : ingestName(expected.digest);
-    this.#lease = deps.leases.take("blob", `ingest/${name}`);
+    const name = expected === undefined ? `new-${uniqueName()}` : partialName(expected.digest);
     this.#path = `${deps.paths.ingest}/${name}`;
+    let known = false;
+    this.#lease = deps.db.tx(() => {
+      if (expected !== undefined) known = notePartial(deps.db, expected.digest, expected.size ?? 0);
+      return deps.leases.take("blob", `ingest/${name}`);
+    });
     try {
       this.#fd = openSync(this.#path, FLAGS, 0o600);
+      this.#existing = this.#takeOver(known);
     } catch (error) {
-      this.#lease.release();
+      this[Symbol.dispose]();
       throw ioError(error, "cannot store a blob");
+    }
+  }
+
+  /** Bytes that are there already, or 0 with the file empty. */
+  #takeOver(known: boolean): number {
+    const { size } = fstatSync(this.#fd as number);
+    if (size === 0) return 0;
+    if (known && this.#resumable && size <= (this.#expected?.size as number)) return size;
+    ftruncateSync(this.#fd as number, 0);
+    return 0;
+  }
+
+  /** Bytes of an earlier attempt. They are read with {@link readExisting} before anything is written. */
+  get existing(): number {
+    return this.#existing;
+  }
+
+  /** What is there already, which takes part in the verification like everything that is written. */
+  async *readExisting(): AsyncGenerator<Uint8Array, void, undefined> {
+    while (this.#size < this.#existing) {
+      const length = Math.min(CHUNK, this.#existing - this.#size);
+      const chunk = await readAt(this.#fd as number, this.#size, length);
+      if (chunk.byteLength === 0) throw fail("data-loss", `${this.#what()} lost its beginning`);
+      this.#hasher.update(chunk);
+      this.#size += chunk.byteLength;
+      yield chunk;
+    }
+  }
+
+  /** Disposing leaves what was written for the next attempt; for sources that broke off, not for ones that gave wrong bytes. */
+  keep(): void {
+    if (this.#resumable && this.#state === "open" && this.#size >= Math.max(MIN_PARTIAL, this.#existing)) {
+      this.#state = "kept";
     }
   }
 
@@ -91,7 +133,9 @@ export class BlobWriter implements Disposable {
     this.#hasher.update(chunk);
     failpoint("storage.blob.write");
     try {
-      for (let done = 0; done < chunk.byteLength;) done += writeSync(this.#fd as number, chunk, done);
+      const at = this.#size - chunk.byteLength;
+      for (let done = 0; done < chunk.byteLength;)
+        done += writeSync(this.#fd as number, chunk, done, chunk.byteLength - done, at + done);
     } catch (error) {
       throw ioError(error, `cannot store ${this.#what()}`);
     }
@@ -124,9 +168,10 @@ export class BlobWriter implements Disposable {
       statSync(target);
       insertBlob(db, digest, this.#size);
       lease.protect("blob", digest);
+      if (this.#expected !== undefined) forgetPartial(db, digest);
       this.#lease.release();
     });
-    this.#done = true;
+    this.#state = "done";
     failpoint("storage.blob.committed");
   }
 
@@ -162,12 +207,17 @@ export class BlobWriter implements Disposable {
     this.#fd = undefined;
   }
 
-  /** Leaves nothing of an attempt that was not committed. */
+  /** Leaves nothing of an attempt that was not committed, unless it was told to {@link keep} it. */
   [Symbol.dispose](): void {
     this.#close();
-    if (this.#done) return;
-    unlinkIfThere(this.#path);
-    this.#lease.release();
+    if (this.#state === "done") return;
+    if (this.#state === "open") unlinkIfThere(this.#path);
+    this.#deps.db.tx(() => {
+      if (this.#state === "open" && this.#expected !== undefined)
+        forgetPartial(this.#deps.db, this.#expected.digest);
+      this.#lease.release();
+    });
+    this.#state = "done";
   }
 }
 

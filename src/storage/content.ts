@@ -1,16 +1,19 @@
 /** The content store: blobs by digest. Contract in storage.ts. */
-import { fstatSync, openSync, closeSync, read, readFileSync, statSync } from "node:fs";
-import { checkCanceled, type Ctx } from "../core/ctx.ts";
+import { readFileSync, statSync } from "node:fs";
+import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
 import { digestAlgorithm, digestOf } from "../image/digest.ts";
 import type { Digest } from "../image/image.ts";
 import { hasCode } from "../sys/errno.ts";
-import { type BlobDeps, blobLock, BlobWriter, type Expected } from "./blob-writer.ts";
+import { storeOfBlob } from "./additional.ts";
+import { type BlobDeps, BlobWriter, type Expected } from "./blob-writer.ts";
 import { ioError } from "./files.ts";
+import { BlobSource, retryFresh } from "./layer-source.ts";
 import { FileLock } from "./lock.ts";
-import type { ContentStore, Lease } from "./storage.ts";
+import { blobLock } from "./partial.ts";
+import { readChunks } from "./read-chunks.ts";
+import type { ByteSource, ContentStore, Lease } from "./storage.ts";
 
-const CHUNK = 1024 * 1024;
 const READ_LIMIT = 8 * 1024 * 1024;
 
 export function createContent(deps: BlobDeps): ContentStore {
@@ -21,15 +24,21 @@ export function createContent(deps: BlobDeps): ContentStore {
     if (found === undefined) throw unknownBlob(digest);
     return found;
   };
+  const elsewhere = (digest: Digest): ContentStore | undefined =>
+    row(digest) === undefined ? storeOfBlob(deps.additional, digest)?.content : undefined;
 
   return {
-    has: (digest) => row(digest) !== undefined,
-    size: (digest) => known(digest).size,
+    has: (digest) => row(digest) !== undefined || elsewhere(digest) !== undefined,
+    size: (digest) => elsewhere(digest)?.size(digest) ?? known(digest).size,
     path: (digest) => {
+      const other = elsewhere(digest);
+      if (other !== undefined) return other.path(digest);
       known(digest);
       return paths.blob(digest);
     },
     read: (digest, limit = READ_LIMIT) => {
+      const other = elsewhere(digest);
+      if (other !== undefined) return other.read(digest, limit);
       const { size } = known(digest);
       if (size > limit) {
         throw fail(
@@ -43,15 +52,17 @@ export function createContent(deps: BlobDeps): ContentStore {
       return readVerified(paths.blob(digest), digest);
     },
     stream: (digest) => {
+      const other = elsewhere(digest);
+      if (other !== undefined) return other.stream(digest);
       known(digest);
-      return readChunks(paths.blob(digest), digest);
+      return readChunks(paths.blob(digest), () => lost(digest));
     },
     ingest: async (ctx, source, expected, lease = deps.leases.session()) => {
       if (expected === undefined) return await ingestStream(ctx, deps, { source, lease });
       const claim = await claimBlob(ctx, deps, expected, lease);
       if (claim.found !== undefined) return claim.found;
       using _lock = claim.lock;
-      return await ingestStream(ctx, deps, { source, lease, expected });
+      return await retryFresh((fresh) => ingestStream(ctx, deps, { source, lease, expected, fresh }));
     },
   };
 }
@@ -72,11 +83,12 @@ export async function claimBlob(
   return { found };
 }
 
-function adopt(deps: BlobDeps, { digest, size }: Expected, lease: Lease) {
+function adopt(deps: BlobDeps, expected: Expected, lease: Lease) {
+  const { digest, size } = expected;
   const { db, paths } = deps;
   const sql = "SELECT size FROM blobs WHERE digest = ?";
   // Without a write lock first: mostly it is not there.
-  if (db.get(sql, digest) === undefined) return undefined;
+  if (db.get(sql, digest) === undefined) return adoptElsewhere(deps, expected);
   return db.tx(() => {
     const row = db.get<{ size: number }>(sql, digest);
     if (row === undefined) return undefined;
@@ -93,17 +105,23 @@ function adopt(deps: BlobDeps, { digest, size }: Expected, lease: Lease) {
   });
 }
 
+/** Nothing of an additional store needs protection from us. */
+function adoptElsewhere({ additional }: BlobDeps, { digest, size }: Expected) {
+  const found = storeOfBlob(additional, digest)?.content.size(digest);
+  return found === undefined || (size !== undefined && size !== found) ? undefined : { digest, size: found };
+}
+
 async function ingestStream(
   ctx: Ctx,
   deps: BlobDeps,
-  { source, lease, expected }: { source: AsyncIterable<Uint8Array>; lease: Lease; expected?: Expected },
+  from: { source: ByteSource; lease: Lease; expected?: Expected; fresh?: boolean },
 ): Promise<{ digest: Digest; size: number }> {
-  using writer = new BlobWriter(deps, expected);
-  for await (const chunk of source) {
-    checkCanceled(ctx);
-    writer.write(chunk);
-  }
-  return await writer.commit(ctx, lease);
+  using blob = new BlobSource(ctx, from.source);
+  blob.keepAs(deps, from.expected, from.fresh);
+  await blob.feed(async (stream) => {
+    for await (const _ of stream);
+  });
+  return (await blob.commit(from.lease)) as { digest: Digest; size: number };
 }
 
 function unknownBlob(digest: Digest): Error {
@@ -128,35 +146,5 @@ function lost(digest: Digest): Error {
   return fail("data-loss", `the file of blob "${digest}" is missing from the store`, {
     reason: "blob-missing",
     hint: 'run "berth system check --repair", then pull the image again',
-  });
-}
-
-async function* readChunks(path: string, digest: Digest): AsyncGenerator<Uint8Array> {
-  let fd: number;
-  try {
-    fd = openSync(path, "r");
-  } catch (error) {
-    throw hasCode(error, "ENOENT") ? lost(digest) : ioError(error, `cannot read blob "${digest}"`);
-  }
-  try {
-    const { size } = fstatSync(fd);
-    for (let offset = 0; offset < size;) {
-      const chunk = await readAt(fd, offset, Math.min(CHUNK, size - offset));
-      if (chunk.byteLength === 0) return;
-      offset += chunk.byteLength;
-      yield chunk;
-    }
-  } finally {
-    closeSync(fd);
-  }
-}
-
-function readAt(fd: number, offset: number, length: number): Promise<Uint8Array> {
-  // A fresh buffer each time: the consumer may keep it.
-  const buffer = Buffer.allocUnsafeSlow(length);
-  return new Promise((resolve, reject) => {
-    read(fd, buffer, 0, length, offset, (error, count) =>
-      error === null || error === undefined ? resolve(buffer.subarray(0, count)) : reject(error),
-    );
   });
 }

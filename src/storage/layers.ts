@@ -8,16 +8,17 @@ import { chainId as chainIdOf, chainIds } from "../image/chain.ts";
 import type { Descriptor, Digest } from "../image/image.ts";
 import { OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD } from "../image/media-types.ts";
 import { AT_FDCWD, O_DIRECTORY, O_RDONLY } from "../sys/const.ts";
+import { layerElsewhere, storeOfLayer } from "./additional.ts";
 import type { BlobDeps } from "./blob-writer.ts";
 import { claimBlob } from "./content.ts";
 import { discard, fsyncDir, ioError, uniqueName } from "./files.ts";
 import { layerLock } from "./gc.ts";
-import { BlobSource } from "./layer-source.ts";
+import { BlobSource, retryFresh } from "./layer-source.ts";
 import { layerTarStream } from "./layer-tar.ts";
 import { FileLock } from "./lock.ts";
 import { defaultConcurrency, runOrdered } from "./ordered.ts";
 import { isOpaque } from "./merged.ts";
-import { layerUnknown, stackIds, visibleIds } from "./stack.ts";
+import { layerUnknown, stackIds, visibleDirs } from "./stack.ts";
 import type { ApplyRequest, ContentStore, LayerRecord, LayerStore, Lease } from "./storage.ts";
 import type { Unpacked } from "./unpack.ts";
 
@@ -41,7 +42,7 @@ interface LayerRow {
   created: string;
 }
 
-const SELECT = `SELECT l.chain_id, l.diff_id, l.parent, b.digest AS blob, l.media_type, b.size AS blob_size, l.tar_size, l.size, l.created
+const SELECT = `SELECT l.chain_id, l.diff_id, l.parent, l.blob, l.media_type, b.size AS blob_size, l.tar_size, l.size, l.created
   FROM layers l LEFT JOIN blobs b ON b.digest = l.blob`;
 
 /** Half-made layers of this process by chain id, for children that wait for their parent. */
@@ -82,9 +83,13 @@ export function createLayers(deps: LayerDeps): LayerStore {
   return {
     get,
     apply,
-    list: () => deps.db.all<LayerRow>(`${SELECT} ORDER BY l.created, l.chain_id`).map(toRecord),
-    diffPath: (chainId) => deps.paths.diff(chainId),
-    stack: (chainId) => stackIds(deps.db, chainId).map((id) => get(id) as LayerRecord),
+    list: () =>
+      deps.db.all<LayerRow>(`${SELECT} ORDER BY l.created, l.chain_id`).map((row) => toRecord(deps, row)),
+    diffPath: (chainId) => {
+      const other = getOwn(deps, chainId) === undefined ? storeOfLayer(deps.additional, chainId) : undefined;
+      return (other ?? deps).paths.diff(chainId);
+    },
+    stack: (chainId) => stackIds(deps, chainId).map((id) => get(id) as LayerRecord),
     lowers: (chainId) => lowersOf(deps, chainId),
     applyAll: (ctx, requests, concurrency = defaultConcurrency()) => {
       const chain = chainIds(requests.map((request) => request.diffId));
@@ -101,23 +106,33 @@ export function createLayers(deps: LayerDeps): LayerStore {
       return await applyUnknown(ctx, workOf(asked), request);
     },
     tar: (ctx, chainId) => {
-      const layer = get(chainId);
-      if (layer === undefined) throw layerUnknown(chainId);
+      const layer = getOwn(deps, chainId);
+      if (layer === undefined) {
+        const other = storeOfLayer(deps.additional, chainId);
+        if (other === undefined) throw layerUnknown(chainId);
+        return other.layers.tar(ctx, chainId);
+      }
       return layerTarStream(ctx, deps, layer);
     },
   };
 }
 
 function getLayer(deps: LayerDeps, chainId: Digest): LayerRecord | undefined {
-  const row = deps.db.get<LayerRow>(`${SELECT} WHERE l.chain_id = ?`, chainId);
-  return row === undefined ? undefined : toRecord(row);
+  return getOwn(deps, chainId) ?? layerElsewhere(deps.additional, chainId);
 }
 
-function toRecord(row: LayerRow): LayerRecord {
+function getOwn(deps: LayerDeps, chainId: Digest): LayerRecord | undefined {
+  const row = deps.db.get<LayerRow>(`${SELECT} WHERE l.chain_id = ?`, chainId);
+  return row === undefined ? undefined : toRecord(deps, row);
+}
+
+function toRecord({ content }: LayerDeps, row: LayerRow): LayerRecord {
+  // Its blob may be in an additional store.
+  const size = row.blob_size ?? (row.blob !== null && content.has(row.blob) ? content.size(row.blob) : null);
   const blob =
-    row.blob === null || row.blob_size === null
+    row.blob === null || size === null
       ? {}
-      : { blob: { digest: row.blob, size: row.blob_size, mediaType: row.media_type ?? "" } };
+      : { blob: { digest: row.blob, size, mediaType: row.media_type ?? "" } };
   return {
     chainId: row.chain_id,
     diffId: row.diff_id,
@@ -131,9 +146,10 @@ function toRecord(row: LayerRow): LayerRecord {
 
 /** The layer if it is there, protected by the lease from now on. */
 function adopt({ deps, lease }: Work, chainId: Digest): LayerRecord | undefined {
-  if (getLayer(deps, chainId) === undefined) return undefined;
+  // Nothing of an additional store needs protection from us.
+  if (getOwn(deps, chainId) === undefined) return layerElsewhere(deps.additional, chainId);
   return deps.db.tx(() => {
-    const layer = getLayer(deps, chainId);
+    const layer = getOwn(deps, chainId);
     if (layer !== undefined) lease.protect("layer", chainId);
     return layer;
   });
@@ -225,22 +241,36 @@ async function unpack(ctx: Ctx, work: Work, request: LayerRequest, fresh: FreshL
   const { blob } = request;
   const claim = blob === undefined ? undefined : await claimBlob(ctx, deps, blob, lease);
   using _lock = claim?.lock;
-  const bytes = claim?.found === undefined ? request.source : deps.content.stream(claim.found.digest);
-  using source = new BlobSource(ctx, bytes, request.onBytes);
-  if (request.keepBlob && claim?.found === undefined) source.keepAs(deps, blob);
-  failpoint("storage.layer.start");
+  return await retryFresh(async (again) => {
+    if (again) fresh.empty();
+    const bytes = claim?.found === undefined ? request.source : deps.content.stream(claim.found.digest);
+    using source = new BlobSource(ctx, bytes, request.onBytes);
+    if (request.keepBlob && claim?.found === undefined) source.keepAs(deps, blob, again);
+    failpoint("storage.layer.start");
+    const unpacked = await feedUnpack(ctx, work, { request, fresh, source });
+    const kept = (await source.commit(lease)) ?? claim?.found;
+    failpoint("storage.layer.unpacked");
+    if (kept === undefined) return { unpacked, tarSize: source.consumed };
+    return { unpacked, blob: { ...kept, mediaType: blob?.mediaType ?? (await mediaTypeOf(source.head)) } };
+  });
+}
+
+async function feedUnpack(
+  ctx: Ctx,
+  { deps }: Work,
+  { request, fresh, source }: { request: LayerRequest; fresh: FreshLayer; source: BlobSource },
+): Promise<Unpacked> {
   // A tar that we make ourselves of one directory has all that its links need.
   const above = request.keepBlob && request.parent !== undefined ? "first" : undefined;
-  const unpacked = await source
-    .feed((stream) => unpackInto(ctx, deps, { diff: fresh.diff, stream, above }))
-    .catch((error: unknown) => {
-      throw withLayer(blob?.digest, error);
+  try {
+    return await source.feed(async (stream) => {
+      const unpacked = await unpackInto(ctx, deps, { diff: fresh.diff, stream, above });
+      checkDiffId(request.diffId, unpacked.diffId);
+      return unpacked;
     });
-  checkDiffId(request.diffId, unpacked.diffId);
-  const kept = (await source.commit(lease)) ?? claim?.found;
-  failpoint("storage.layer.unpacked");
-  if (kept === undefined) return { unpacked, tarSize: source.consumed };
-  return { unpacked, blob: { ...kept, mediaType: blob?.mediaType ?? (await mediaTypeOf(source.head)) } };
+  } catch (error) {
+    throw withLayer(request.blob?.digest, error);
+  }
 }
 
 /** What is wrong with an archive says which layer it is. */
@@ -344,7 +374,7 @@ async function join(ctx: Ctx, { work: { deps }, parent, fresh, contents }: Commi
 }
 
 function lowersOf(deps: LayerDeps, top: Digest): string[] {
-  return visibleIds(deps.db, top).map((id) => deps.paths.diff(id));
+  return visibleDirs(deps, top);
 }
 
 /** One syncfs instead of an fsync a file: thousands of files cost one journal commit. */

@@ -10,6 +10,7 @@ import type { BlobDeps } from "./blob-writer.ts";
 import { takeBlobFile, takeLayerDir } from "./gc.ts";
 import { dropLease, type LeaseRow } from "./lease.ts";
 import { FileLock } from "./lock.ts";
+import { dropPartials, knownPartials, partialDigest, blobFileName } from "./partial.ts";
 import type { RootfsStore } from "./storage.ts";
 
 export interface RecoverDeps extends BlobDeps {
@@ -35,6 +36,7 @@ export function recover(deps: RecoverDeps): Recovered {
     failpoint("storage.recover.undone");
     dropLease(deps.db, lease.id);
   }
+  dropPartials(deps, "stale");
   leftovers.push(...sweepIngest(deps), ...sweepTrash(deps));
   sweepLocks(deps);
   return { leases, leftovers };
@@ -57,12 +59,14 @@ function undo(deps: RecoverDeps, { kind, path }: LeaseRow): void {
   if (place === "containers") deps.rootfs.remove(name);
   else if (kind === "image") {
     for (const file of namesIn(deps.paths.ingest)) if (file.startsWith(`${name}-`)) removeIngest(deps, file);
-  } else removeIngest(deps, name);
+  } else if (partialDigest(name) === undefined) removeIngest(deps, name);
 }
 
 /** False if a living process is writing it: an ingest of a known digest has the same name in every attempt. */
 function removeIngest(deps: RecoverDeps, name: string): boolean {
-  using lock = FileLock.try({ sys: deps.sys, dir: deps.paths.locks, name: `blob-${name}` });
+  const digest = partialDigest(name);
+  const blob = digest === undefined ? name : blobFileName(digest);
+  using lock = FileLock.try({ sys: deps.sys, dir: deps.paths.locks, name: `blob-${blob}` });
   if (lock === undefined) return false;
   discard(deps, `${deps.paths.ingest}/${name}`);
   return true;
@@ -72,13 +76,15 @@ function leasedPaths({ db }: RecoverDeps): string[] {
   return db.all<{ path: string }>("SELECT path FROM leases WHERE path <> ''").map((row) => row.path);
 }
 
-/** Files without a lease: a power cut may take the row of a lease and leave its file. */
+/** Files without a lease, and parts of blobs without a row: a power cut may take the row of a lease and leave its file. */
 export function strayIngest(deps: RecoverDeps): string[] {
   const names = namesIn(deps.paths.ingest);
   if (names.length === 0) return [];
   // Read after the directory: leases are committed before their files are made.
   const leased = leasedPaths(deps);
+  const partials = knownPartials(deps.db);
   return names.filter((name) => {
+    if (partials.has(name)) return false;
     const path = `ingest/${name}`;
     return !leased.some((lease) => path === lease || path.startsWith(`${lease}-`));
   });

@@ -50,6 +50,8 @@ export interface ImageRecord {
   created: string;
   /** Sum of the unpacked layers, bytes. */
   size: number;
+  /** Root of the additional store that it is in; absent for an image of this store. */
+  additionalStore?: string;
 }
 
 /** What a garbage collection took away. */
@@ -71,6 +73,12 @@ export interface Lease extends Disposable {
   release(): void;
 }
 
+/**
+ * Bytes on their way into the store. A function can begin anywhere: it is called once, with the offset to go on from, where an
+ * earlier attempt at the same blob has left its beginning; what it fails after stays for the next one.
+ */
+export type ByteSource = AsyncIterable<Uint8Array> | ((offset: number) => AsyncIterable<Uint8Array>);
+
 export interface ContentStore {
   has(digest: Digest): boolean;
   /** Absolute path of the blob's file. Errors: not-found. */
@@ -90,7 +98,7 @@ export interface ContentStore {
    */
   ingest(
     ctx: Ctx,
-    source: AsyncIterable<Uint8Array>,
+    source: ByteSource,
     expected?: { digest: Digest; size?: number },
     lease?: Lease,
   ): Promise<{ digest: Digest; size: number }>;
@@ -102,7 +110,7 @@ export interface ApplyRequest {
   /** Verified against the uncompressed tar when given. Without it single flight and "already there" cannot work. */
   diffId?: Digest;
   /** Compressed bytes of the layer; not touched if the layer or its blob is there already. */
-  source: AsyncIterable<Uint8Array>;
+  source: ByteSource;
   /**
    * What the bytes are verified against. They are always kept as a blob, since nothing else gives exactly this tar
    * again; without a descriptor its digest, size and media type are found out (see the record's `blob`).

@@ -113,11 +113,23 @@ async function textOf(stream: ReadableStream<Uint8Array> | undefined): Promise<s
 /** Writes the source to the child until either ends, and closes the pipe. A source that throws takes the child with it. */
 async function feed(child: Child, pipe: Fd, source: AsyncIterable<Uint8Array>): Promise<void> {
   const iterator = source[Symbol.asyncIterator]();
-  const gone = child.exited.then(() => undefined);
+  // A child that has died must not wait for a network that stalls. (Promise.race with its end would keep every chunk until then.)
+  let isGone = false;
+  let stopWaiting = (): void => {};
+  const onExit = (): void => {
+    isGone = true;
+    stopWaiting();
+  };
+  child.exited.then(onExit, onExit);
+  const nextUnlessGone = (): Promise<IteratorResult<Uint8Array> | undefined> =>
+    new Promise((resolve, reject) => {
+      stopWaiting = () => resolve(undefined);
+      if (isGone) resolve(undefined);
+      else iterator.next().then(resolve, reject);
+    });
   try {
     for (;;) {
-      // A child that has died must not wait for a network that stalls.
-      const next = await Promise.race([iterator.next(), gone]);
+      const next = await nextUnlessGone();
       if (next === undefined) return void iterator.return?.().catch(() => {});
       if (next.done === true) return;
       if (!(await writeAll(pipe, next.value))) return void iterator.return?.().catch(() => {});
