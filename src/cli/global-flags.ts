@@ -5,6 +5,11 @@ import type { OpenOptions } from "../engine/engine.ts";
 import type { FlagTable, FlagValues } from "./flags.ts";
 
 export const globalFlags = {
+  "additional-store": {
+    type: "list",
+    value: "DIR",
+    help: "Another store whose images are used and never changed",
+  },
   authfile: { type: "string", value: "FILE", help: "Credentials for registries" },
   "cgroup-manager": {
     type: "string",
@@ -106,6 +111,13 @@ function selfArgv(): string[] {
   return Bun.main.startsWith("/$bunfs/") ? [process.execPath] : [process.execPath, Bun.main];
 }
 
+function additionalRoots(values: GlobalValues): string[] {
+  const given = values["additional-store"];
+  const inEnvironment = (process.env["BERTH_ADDITIONAL_STORES"] ?? "").split(":").filter(Boolean);
+  if (given.includes("")) throw fail("invalid-argument", "--additional-store names no directory");
+  return (given.length > 0 ? given : inEnvironment).map(absolute);
+}
+
 /** Flags win over the environment. `globalArgv` has every path absolute, because the monitor runs it from elsewhere. */
 export function openOptions(values: GlobalValues): OpenOptions {
   const options: Record<string, unknown> = {};
@@ -116,10 +128,13 @@ export function openOptions(values: GlobalValues): OpenOptions {
     options[key] = setting.resolve(given);
     argv.push(`--${setting.flag}`, setting.resolve(given));
   }
+  const additionalStores = additionalRoots(values);
+  for (const root of additionalStores) argv.push("--additional-store", root);
   for (const flag of values["runtime-flag"]) argv.push("--runtime-flag", flag);
   if (values.debug) argv.push("--debug");
   return {
     ...options,
+    additionalStores,
     runtimeFlags: values["runtime-flag"],
     globalArgv: argv,
     programArgv: selfArgv(),

@@ -32,7 +32,7 @@ export function openEngine(ctx: Ctx, options: OpenOptions): Engine {
   const paths = storePaths(root, run);
   makeDirs(paths);
   ctx.log.trace(() => `store ${root}`);
-  return new WiredEngine(paths, options);
+  return new WiredEngine(ctx, paths, options);
 }
 
 function absolute(what: string, path: string): string {
@@ -71,6 +71,7 @@ class WiredEngine implements Engine {
   readonly systemdCgroup: boolean;
   readonly cgroup: string;
   readonly orphans = new Set<string>();
+  readonly #ctx: Ctx;
   readonly #runtimes = new Map<string, Promise<OciRuntime>>();
   #db: Db | undefined;
   #store: Store | undefined;
@@ -79,7 +80,8 @@ class WiredEngine implements Engine {
   #events: Events | undefined;
   #operations: Operations | undefined;
 
-  constructor(paths: StorePaths, options: OpenOptions) {
+  constructor(ctx: Ctx, paths: StorePaths, options: OpenOptions) {
+    this.#ctx = ctx;
     this.paths = paths;
     this.options = options;
     this.selfArgv = options.globalArgv;
@@ -116,12 +118,19 @@ class WiredEngine implements Engine {
   get store(): Store {
     if (this.#store !== undefined) return this.#store;
     const { openStore } = require("../storage/store.ts") as typeof import("../storage/store.ts");
+    const { openAdditionalStores } =
+      require("./additional-stores.ts") as typeof import("./additional-stores.ts");
+    const { sys, paths } = this;
+    const owner = () => ({ pid: process.pid, startTime: sys.startTime(process.pid) ?? 0, bootId: bootId() });
+    const given = this.options.additionalStores ?? [];
+    const elsewhere = { sys, own: paths, version: SCHEMA_VERSION, owner, given };
     this.#store = openStore({
       db: this.db,
-      sys: this.sys,
-      paths: this.paths,
+      sys,
+      paths,
       unpackCommand: this.unpackCommand,
-      owner: () => ({ pid: process.pid, startTime: this.sys.startTime(process.pid) ?? 0, bootId: bootId() }),
+      owner,
+      additional: openAdditionalStores(this.#ctx, elsewhere),
     });
     return this.#store;
   }

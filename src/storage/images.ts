@@ -6,7 +6,7 @@ import { chainIds } from "../image/chain.ts";
 import { parseConfig } from "../image/config.ts";
 import type { Digest, ImageConfig, Manifest } from "../image/image.ts";
 import { isIndex, parseManifest } from "../image/manifest.ts";
-import type { Db } from "../sys/db.ts";
+import { layerElsewhere } from "./additional.ts";
 import type { BlobDeps } from "./blob-writer.ts";
 import { deleteFiles, forgetUnreachable } from "./gc.ts";
 import { ioError } from "./files.ts";
@@ -22,6 +22,8 @@ import type {
 
 export interface ImageDeps extends BlobDeps {
   content: ContentStore;
+  /** Root of this store where it is an additional one. */
+  readOnlyRoot?: string | undefined;
 }
 
 interface ImageRow {
@@ -47,7 +49,7 @@ export function createImages(deps: ImageDeps): ImageStore {
   const { db } = deps;
   const get = (id: Digest): ImageRecord | undefined => {
     const row = db.get<ImageRow>(`${SELECT} WHERE i.id = ?`, id);
-    return row === undefined ? undefined : toRecord(row, deps.content);
+    return row === undefined ? undefined : toRecord(row, deps);
   };
   const find = (name: string): ImageRecord | undefined => {
     const found = findImage(db, name);
@@ -68,8 +70,7 @@ export function createImages(deps: ImageDeps): ImageStore {
       if (record === undefined) throw notKnown(name);
       return record;
     },
-    list: () =>
-      db.all<ImageRow>(`${SELECT} ORDER BY i.created DESC, i.id`).map((row) => toRecord(row, deps.content)),
+    list: () => db.all<ImageRow>(`${SELECT} ORDER BY i.created DESC, i.id`).map((row) => toRecord(row, deps)),
     put: (request) => {
       const id = put(deps, request);
       return get(id) as ImageRecord;
@@ -103,7 +104,7 @@ function notKnown(name: string): Error {
   return fail("not-found", `${name}: image not known`, { reason: "image-not-known", data: { image: name } });
 }
 
-function toRecord(row: ImageRow, content: ContentStore): ImageRecord {
+function toRecord(row: ImageRow, { content, readOnlyRoot }: ImageDeps): ImageRecord {
   let config: ImageConfig | undefined;
   let manifest: Manifest | undefined;
   return {
@@ -120,6 +121,7 @@ function toRecord(row: ImageRow, content: ContentStore): ImageRecord {
     repoDigests: JSON.parse(row.repo_digests) as string[],
     created: row.created,
     size: row.size,
+    ...(readOnlyRoot === undefined ? {} : { additionalStore: readOnlyRoot }),
   };
 }
 
@@ -161,7 +163,7 @@ function put(deps: ImageDeps, request: PutImageRequest): Digest {
   try {
     putSmallBlobs(deps, blobs, () => {
       insertRefs(deps.db, request.manifestDigest, [manifest.config, ...manifest.layers]);
-      insertImage(deps.db, {
+      insertImage(deps, {
         id,
         manifestDigest: request.manifestDigest,
         bytes: request.configBytes,
@@ -178,13 +180,15 @@ function put(deps: ImageDeps, request: PutImageRequest): Digest {
 }
 
 function insertImage(
-  db: Db,
+  { db, additional }: ImageDeps,
   image: { id: Digest; manifestDigest: Digest; bytes: Uint8Array; config: ImageConfig },
 ): void {
   const chain = chainIds(image.config.rootfs.diff_ids);
   let size = 0;
   for (const layer of chain) {
-    const row = db.get<{ size: number }>("SELECT size FROM layers WHERE chain_id = ?", layer);
+    const row =
+      db.get<{ size: number }>("SELECT size FROM layers WHERE chain_id = ?", layer) ??
+      layerElsewhere(additional, layer);
     if (row === undefined) {
       throw fail("not-found", `layer "${layer}" of image "${image.id}" is not in the store`, {
         reason: "layer-unknown",

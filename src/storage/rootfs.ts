@@ -7,9 +7,10 @@ import { hasCode } from "../sys/errno.ts";
 import type { Digest } from "../image/image.ts";
 import type { Db } from "../sys/db.ts";
 import type { Sys } from "../sys/sys.ts";
+import { type AdditionalStores, storeOfLayer } from "./additional.ts";
 import { deleteTree, discard, ioError } from "./files.ts";
 import type { StorePaths } from "./paths.ts";
-import { visibleIds } from "./stack.ts";
+import { visibleDirs } from "./stack.ts";
 import type { RootfsRequest, RootfsStore } from "./storage.ts";
 import { copyXattrs } from "./inherit.ts";
 
@@ -17,6 +18,8 @@ export interface RootfsDeps {
   db: Db;
   sys: Sys;
   paths: StorePaths;
+  /** Where layers may be that this store does not have. */
+  additional?: AdditionalStores | undefined;
   /** True where the mount is made inside a user namespace: overlay then keeps its marks in `user.overlay.*`. */
   userXattr?: boolean;
 }
@@ -70,7 +73,7 @@ function create(deps: RootfsDeps, { id, chainId }: RootfsRequest): void {
   const { paths, sys } = deps;
   const upper = paths.upper(id);
   if (statSync(upper, { throwIfNoEntry: false }) !== undefined) return;
-  const model = chainId === undefined ? paths.empty : paths.diff(chainId);
+  const model = chainId === undefined ? paths.empty : layerDir(deps, chainId);
   const root = sys.stat(AT_FDCWD, model, AT_SYMLINK_NOFOLLOW);
   const fresh = `${upper}.new`;
   for (const path of [paths.container(id), paths.work(id), paths.merged(id), fresh]) makeDir(path);
@@ -80,6 +83,12 @@ function create(deps: RootfsDeps, { id, chainId }: RootfsRequest): void {
   copyXattrs(sys, model, fresh);
   // Last and at once: an upper that is there is complete, and what the container did to its root stays.
   renameSync(fresh, upper);
+}
+
+function layerDir({ db, paths, additional }: RootfsDeps, chainId: Digest): string {
+  const isOwn = db.get("SELECT 1 FROM layers WHERE chain_id = ?", chainId) !== undefined;
+  const store = isOwn ? undefined : storeOfLayer(additional, chainId);
+  return (store?.paths ?? paths).diff(chainId);
 }
 
 function makeDir(path: string): void {
@@ -93,7 +102,7 @@ function makeDir(path: string): void {
 function mount(deps: RootfsDeps, request: RootfsRequest, target: string): void {
   const { paths, sys } = deps;
   const { id, chainId } = request;
-  const stack = chainId === undefined ? [] : visibleIds(deps.db, chainId);
+  const stack = chainId === undefined ? [] : visibleDirs(deps, chainId);
   if (stack.length > MAX_LAYERS) throw tooManyLayers(id, stack.length);
   const options = [...OPTIONS];
   // With userxattr the kernel refuses these two to be set at all; its defaults are what we want there.
@@ -104,7 +113,7 @@ function mount(deps: RootfsDeps, request: RootfsRequest, target: string): void {
     options.push("volatile");
   }
   sys.mountOverlay({
-    lower: stack.length === 0 ? [paths.empty] : stack.map((layer: Digest) => paths.diff(layer)),
+    lower: stack.length === 0 ? [paths.empty] : stack,
     upper: paths.upper(id),
     work: paths.work(id),
     target,

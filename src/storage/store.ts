@@ -1,6 +1,8 @@
 /** A store with all its parts, joined. Opening costs nothing: no part touches disk or database before it is asked something. */
 import type { Db } from "../sys/db.ts";
 import type { Sys } from "../sys/sys.ts";
+import type { AdditionalStores } from "./additional.ts";
+import { withAdditional } from "./additional-images.ts";
 import { createContent } from "./content.ts";
 import { createImages } from "./images.ts";
 import { createLayers } from "./layers.ts";
@@ -19,6 +21,10 @@ export interface StoreParts {
   owner: () => Owner;
   /** argv that starts this program as the sandboxed unpacker. */
   unpackCommand: string[];
+  /** Other stores to look in for what this one does not have. */
+  additional?: AdditionalStores | undefined;
+  /** Set for an additional store: its root, which its images then tell. */
+  readOnlyRoot?: string | undefined;
   /** "user" inside a user namespace, where `trusted.*` cannot be set. */
   overlayXattr?: "trusted" | "user";
 }
@@ -36,12 +42,13 @@ export function openStore(parts: StoreParts): Store {
   const overlayXattr = parts.overlayXattr ?? "trusted";
   const leases = createLeases(parts);
   const content = createContent({ ...parts, leases });
+  const images = createImages({ ...parts, leases, content });
   return {
     ...parts,
     leases,
     content,
     layers: createLayers({ ...parts, leases, content, overlayXattr }),
-    images: createImages({ ...parts, leases, content }),
+    images: parts.additional === undefined ? images : withAdditional(images, parts.additional),
     manifests: createManifests({ ...parts, leases, content }),
     rootfs: createRootfs({ ...parts, userXattr: overlayXattr === "user" }),
   };
