@@ -35,8 +35,11 @@ export function df(_ctx: Ctx, engine: Engine): UsageRow[] {
   const usage = storeUsage(engine.store);
   const used = engine.records.usedImages();
   const images = usage.images.map((one): UsageItem => {
-    const inUse = used.has(one.id);
-    const name = engine.images.find(one.id)?.names[0] ?? "<none>:<none>";
+    const index = engine.manifests.get(one.id);
+    const inUse = (index === undefined ? [one.id] : engine.manifests.members(one.id)).some((id) =>
+      used.has(id),
+    );
+    const name = (index ?? engine.images.get(one.id))?.names[0] ?? "<none>:<none>";
     return {
       id: one.id,
       name,

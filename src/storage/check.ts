@@ -27,7 +27,7 @@ import type { LayerRecord } from "./storage.ts";
 export interface Finding {
   /**
    * "database", "dead-lease", "leftover", "blob-missing", "blob-damaged", "blob-orphan", "layer-missing", "layer-damaged",
-   * "layer-orphan", "image-incomplete", "name-dangling", "container-orphan".
+   * "layer-orphan", "image-incomplete", "manifest-incomplete", "name-dangling", "container-orphan".
    */
   kind: string;
   /** Digest, name, id or path. */
@@ -63,6 +63,7 @@ export async function check(ctx: Ctx, store: Store, options: CheckOptions): Prom
   await checkBlobs(work);
   await checkLayers(work);
   checkImages(work);
+  checkManifests(work);
   checkNames(work);
   checkContainers(work);
   return work.findings;
@@ -253,14 +254,40 @@ function dropImage({ store }: Check, id: Digest): void {
   });
 }
 
+/** An index or an artifact; what it lists may be missing here, its own bytes may not. */
+function checkManifests(check: Check): void {
+  const { store } = check;
+  for (const { digest } of store.db.all<{ digest: string }>("SELECT digest FROM manifests")) {
+    if (store.content.has(digest)) continue;
+    const repair = (): void =>
+      store.db.durable(() => {
+        store.db.run("DELETE FROM manifest_names WHERE digest = ?", digest);
+        store.db.run("DELETE FROM repo_digests WHERE image_id = ?", digest);
+        store.db.run("DELETE FROM manifests WHERE digest = ?", digest);
+      });
+    report(check, "manifest-incomplete", digest, { detail: "its bytes are gone", repair });
+  }
+}
+
+/** Rows that must have an owner, and the one of two owners that a name cannot have. */
+const NAMES = [
+  { table: "image_names", column: "name", where: "image_id NOT IN (SELECT id FROM images)" },
+  {
+    table: "repo_digests",
+    column: "repo || '@' || digest",
+    where: "image_id NOT IN (SELECT id FROM images UNION ALL SELECT digest FROM manifests)",
+  },
+  { table: "manifest_names", column: "name", where: "digest NOT IN (SELECT digest FROM manifests)" },
+  { table: "manifest_names", column: "name", where: "name IN (SELECT name FROM image_names)" },
+];
+
 function checkNames(check: Check): void {
   const { db } = check.store;
-  for (const table of ["image_names", "repo_digests"]) {
-    const column = table === "image_names" ? "name" : "repo || '@' || digest";
-    const where = "image_id NOT IN (SELECT id FROM images)";
+  for (const { table, column, where } of NAMES) {
     const repair = (): void => void db.run(`DELETE FROM ${table} WHERE ${where}`);
+    const detail = where.startsWith("name IN") ? "it is an image's name too" : "its image is gone";
     for (const row of db.all<{ name: string }>(`SELECT ${column} AS name FROM ${table} WHERE ${where}`)) {
-      report(check, "name-dangling", row.name, { detail: "its image is gone", repair });
+      report(check, "name-dangling", row.name, { detail, repair });
     }
   }
 }

@@ -15,7 +15,7 @@ import type { Db } from "../sys/db.ts";
 import type { Fd, Name, Stat, Sys } from "../sys/sys.ts";
 import { namesIn } from "./files.ts";
 import type { StorePaths } from "./paths.ts";
-import { stackIds } from "./stack.ts";
+import { ownStackIds } from "./stack.ts";
 
 export interface UsageDeps {
   db: Db;
@@ -24,6 +24,7 @@ export interface UsageDeps {
 }
 
 export interface ImageUsage {
+  /** Of an image; or the digest of a document, with all that it lists and that has no name of its own. */
   id: Digest;
   /** Bytes of its layers and blobs that other images need too. */
   shared: number;
@@ -140,11 +141,7 @@ function imageUsage(
   layers: Map<Digest, number>,
   blobs: Map<Digest, number>,
 ): { images: ImageUsage[]; needed: Set<string> } {
-  const needs = db
-    .all<{ id: string; chain_id: string | null; manifest_digest: string }>(
-      "SELECT id, chain_id, manifest_digest FROM images",
-    )
-    .map((row) => ({ id: row.id, keys: neededBy(db, row) }));
+  const needs = [...imageNeeds(db), ...documentNeeds(db)].map(([id, keys]) => ({ id, keys }));
   const users = new Map<string, number>();
   for (const { keys } of needs) for (const key of keys) users.set(key, (users.get(key) ?? 0) + 1);
   const bytes = (key: string) => (layers.get(key) ?? 0) + (blobs.get(key) ?? 0);
@@ -159,12 +156,50 @@ function imageUsage(
   return { images, needed: new Set(users.keys()) };
 }
 
+type Needs = Map<Digest, Set<string>>;
+
+/** Of every image that is one for itself: named, or in no index. */
+function imageNeeds(db: Db): Needs {
+  const rows = db.all<ImageRow>(
+    `SELECT id, chain_id, manifest_digest FROM images WHERE id IN (SELECT image_id FROM image_names) OR id NOT IN (${LISTED})`,
+  );
+  return new Map(rows.map((row) => [row.id, neededBy(db, row)]));
+}
+
+interface ImageRow {
+  id: string;
+  chain_id: string | null;
+  manifest_digest: string;
+}
+
+const LISTED = `SELECT needed.child FROM manifests m
+  JOIN blob_refs listed ON listed.parent = m.digest JOIN blob_refs needed ON needed.parent = listed.child`;
+
+/** Of every index and artifact that is not within another. */
+function documentNeeds(db: Db): Needs {
+  const rows = db.all<{ digest: string }>(
+    "SELECT digest FROM manifests WHERE digest NOT IN (SELECT r.child FROM blob_refs r JOIN manifests m ON m.digest = r.parent)",
+  );
+  return new Map(rows.map(({ digest }) => [digest, neededByDocument(db, digest)]));
+}
+
+function neededByDocument(db: Db, digest: Digest): Set<string> {
+  const blobs = db.all<{ id: string }>(
+    `WITH RECURSIVE needed(id) AS (SELECT ? UNION SELECT r.child FROM needed JOIN blob_refs r ON r.parent = needed.id)
+     SELECT id FROM needed`,
+    digest,
+  );
+  const keys = new Set(blobs.map((row) => row.id));
+  const unnamed = db.all<ImageRow>(
+    "SELECT id, chain_id, manifest_digest FROM images WHERE id NOT IN (SELECT image_id FROM image_names)",
+  );
+  for (const row of unnamed) if (keys.has(row.id)) for (const key of neededBy(db, row)) keys.add(key);
+  return keys;
+}
+
 /** Chain ids and blob digests; a bottom layer's chain id may equal the digest of its uncompressed blob, and both count then. */
-function neededBy(
-  db: Db,
-  image: { id: string; chain_id: string | null; manifest_digest: string },
-): Set<string> {
-  const chain = image.chain_id === null ? [] : stackIds(db, image.chain_id);
+function neededBy(db: Db, image: ImageRow): Set<string> {
+  const chain = image.chain_id === null ? [] : ownStackIds(db, image.chain_id);
   const listed = db.all<{ child: string }>(
     "SELECT child FROM blob_refs WHERE parent = ?",
     image.manifest_digest,
