@@ -3,7 +3,8 @@ import type { Kind } from "../core/error-table.ts";
 import { type EngineError, fail } from "../core/error.ts";
 import { redacted, type Reply } from "./http.ts";
 
-export const CREDENTIALS_HINT = "give them with --creds, or name a file of them with --authfile";
+export const CREDENTIALS_HINT =
+  "log in (berth login REGISTRY), give them with --creds, or name a file of them with --authfile";
 
 function kindOfStatus(status: number): Kind {
   if (status === 401) return "unauthenticated";

@@ -189,7 +189,7 @@ describe("credentials", () => {
     expect(one({ username: "u", password: "p" })).toEqual({ username: "u", password: "p" });
     expect(one({ auth: encode("u:p\0\0") })).toEqual({ username: "u", password: "p" });
     expect(one({ auth: encode("<token>:t") })).toEqual({ identityToken: "t" });
-    expect(one({ auth: encode("u:p"), identitytoken: "t" })).toEqual({ identityToken: "t" });
+    expect(one({ auth: encode("u:p"), identitytoken: "t" })).toEqual({ identityToken: "t", username: "u" });
     expect(one({})).toBeUndefined();
     expect(look("h/x", { auths: null, credHelpers: [] })).toBeUndefined();
   });
@@ -197,7 +197,7 @@ describe("credentials", () => {
   test("a malformed file or entry is named and its content is not shown", () => {
     const path = textFile("broken.json", '{"auths": s3cret');
     expect(() => findLogin(ctx, "h/x", { authFile: path })).toThrow(
-      `cannot read the credentials file "${path}": it is not valid JSON`,
+      `cannot read the credentials file "${path}": it is not a valid JSON object`,
     );
     expect(() => look("h/x", { auths: { h: { auth: encode("s3cret") } } })).toThrow(
       /^credentials for "h\/x" in .* are malformed$/,

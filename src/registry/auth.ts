@@ -87,7 +87,7 @@ export class Authenticator {
     const { reply, scopes, sent } = answer;
     const login = this.#login(ctx);
     const usable = parseChallenges(reply.headers.get("www-authenticate") ?? "").find(
-      (c) => c.scheme === "bearer" || (login !== undefined && "username" in login),
+      (c) => c.scheme === "bearer" || (login !== undefined && "password" in login),
     );
     if (usable === undefined) return false;
     const before = this.#challenge;
@@ -116,7 +116,7 @@ export class Authenticator {
 
   #basic(ctx: Ctx): string {
     const login = this.#login(ctx);
-    if (login === undefined || !("username" in login)) throw this.#needsLogin();
+    if (login === undefined || !("password" in login)) throw this.#needsLogin();
     return basicHeader(login.username, login.password);
   }
 
@@ -190,7 +190,7 @@ export class Authenticator {
       target.searchParams.set("offline_token", "true");
       target.searchParams.set("client_id", CLIENT_ID);
     }
-    if (login === undefined || !("username" in login)) return this.#get(ctx, target, {});
+    if (login === undefined || !("password" in login)) return this.#get(ctx, target, {});
     target.searchParams.set("account", login.username);
     return this.#get(ctx, target, { Authorization: basicHeader(login.username, login.password) });
   }

@@ -1,20 +1,61 @@
-/** Docker credential helpers: `docker-credential-NAME get`, the server on stdin, JSON on stdout. */
+/**
+ * Docker credential helpers: programs `docker-credential-NAME` with the verbs get, store, erase and list. What they need comes on
+ * stdin and what they know on stdout, so that no secret is ever in an argument. Errors name the helper, never its output.
+ */
 import type { Ctx } from "../core/ctx.ts";
-import { fail, messageOf } from "../core/error.ts";
-import { run } from "../sys/spawn.ts";
+import { type EngineError, fail, messageOf } from "../core/error.ts";
+import { run, type RunResult } from "../sys/spawn.ts";
 import type { Credentials } from "./registry.ts";
 
-/** Undefined if the helper knows nothing of the server. Errors: unauthenticated naming the helper, never its output. */
+/** A helper may open a window and wait for a person. */
+const PATIENCE_MS = 60_000;
+
+/** Undefined if the helper knows nothing of the server. Errors: unauthenticated. */
 export function askHelper(ctx: Ctx, name: string, server: string): Credentials | undefined {
-  if (!/^[A-Za-z0-9._-]+$/.test(name)) {
-    throw fail("invalid-argument", `"${name}" is not the name of a credential helper`, {
-      reason: "credential-helper",
-    });
-  }
-  const program = `docker-credential-${name}`;
-  let answer: { stdout: string; exitCode: number };
+  const answer = call(ctx, name, { verb: "get", input: server });
+  if (isUnknown(answer)) return undefined;
+  check(name, server, answer);
+  const { Username: username, Secret: password } = parse(name, answer);
+  if (typeof username !== "string" || typeof password !== "string") throw unreadable(name);
+  return { username, password };
+}
+
+/** Errors: unauthenticated. */
+export function tellHelper(ctx: Ctx, name: string, request: Credentials & { server: string }): void {
+  const { server, username, password } = request;
+  const input = JSON.stringify({ ServerURL: server, Username: username, Secret: password });
+  check(name, server, call(ctx, name, { verb: "store", input }));
+}
+
+/** False if it knew nothing of the server. Errors: unauthenticated. */
+export function makeHelperForget(ctx: Ctx, name: string, server: string): boolean {
+  // Some helpers take an erase of what they do not have for a success.
+  if (isUnknown(call(ctx, name, { verb: "get", input: server }))) return false;
+  const answer = call(ctx, name, { verb: "erase", input: server });
+  if (isUnknown(answer)) return false;
+  check(name, server, answer);
+  return true;
+}
+
+/** Servers it has credentials for, with their user names. Errors: unauthenticated. */
+export function listHelper(ctx: Ctx, name: string): Map<string, string> {
+  const answer = call(ctx, name, { verb: "list", input: "" });
+  check(name, "all servers", answer);
+  const entries = Object.entries(parse(name, answer));
+  return new Map(entries.filter((entry): entry is [string, string] => typeof entry[1] === "string"));
+}
+
+function programOf(name: string): string {
+  if (/^[A-Za-z0-9._-]+$/.test(name)) return `docker-credential-${name}`;
+  throw fail("invalid-argument", `"${name}" is not the name of a credential helper`, {
+    reason: "credential-helper",
+  });
+}
+
+function call(ctx: Ctx, name: string, { verb, input }: { verb: string; input: string }): RunResult {
+  const program = programOf(name);
   try {
-    answer = run(ctx, [program, "get"], { stdin: server, timeoutMs: 30_000, maxOutput: 1024 * 1024 });
+    return run(ctx, [program, verb], { stdin: input, timeoutMs: PATIENCE_MS, maxOutput: 1024 * 1024 });
   } catch (error) {
     throw fail("unauthenticated", `credential helper "${program}" cannot be run: ${messageOf(error)}`, {
       reason: "credential-helper",
@@ -22,29 +63,35 @@ export function askHelper(ctx: Ctx, name: string, server: string): Credentials |
       cause: error,
     });
   }
-  const { stdout: output, exitCode } = answer;
-  if (exitCode !== 0) {
-    if (/credentials not found/i.test(output)) return undefined;
-    throw fail(
-      "unauthenticated",
-      `credential helper "${program}" failed for "${server}" (status ${exitCode})`,
-      {
-        reason: "credential-helper",
-      },
-    );
-  }
-  return answerOf(program, output);
 }
 
-function answerOf(program: string, output: string): Credentials {
+function isUnknown({ exitCode, stdout }: RunResult): boolean {
+  return exitCode !== 0 && /credentials not found/i.test(stdout);
+}
+
+function check(name: string, server: string, { exitCode }: RunResult): void {
+  if (exitCode === 0) return;
+  const program = programOf(name);
+  throw fail(
+    "unauthenticated",
+    `credential helper "${program}" failed for "${server}" (status ${exitCode})`,
+    { reason: "credential-helper" },
+  );
+}
+
+function parse(name: string, { stdout }: RunResult): Record<string, unknown> {
   try {
-    const answer = JSON.parse(output) as Record<string, unknown>;
-    const { Username: username, Secret: password } = answer;
-    if (typeof username === "string" && typeof password === "string") return { username, password };
+    const value: unknown = JSON.parse(stdout.trim() === "" ? "{}" : stdout);
+    if (typeof value === "object" && value !== null) return value as Record<string, unknown>;
   } catch {
-    // Reported below without the text, which may hold a secret.
+    // Reported without the text, which may hold a secret.
   }
-  throw fail("unauthenticated", `credential helper "${program}" gave an answer that cannot be read`, {
+  throw unreadable(name);
+}
+
+function unreadable(name: string): EngineError {
+  const program = programOf(name);
+  return fail("unauthenticated", `credential helper "${program}" gave an answer that cannot be read`, {
     reason: "credential-helper",
   });
 }

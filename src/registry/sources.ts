@@ -25,10 +25,7 @@ export function sourcesOf(reference: Reference, options: RegistryOptions): Sourc
   const name = repositoryName(reference);
   const entry = findRegistry(conf, name);
   if (entry?.blocked === true) {
-    throw fail("permission-denied", `registry "${reference.registry}" is blocked for "${name}"`, {
-      reason: "registry-blocked",
-      hint: `it is blocked in registries.conf under the prefix "${entry.prefix}"`,
-    });
+    throw blocked(reference.registry, name, entry.prefix);
   }
   if (entry === undefined) return [source(name, false, true, options)];
   const rest = entry.prefix.startsWith("*.")
@@ -40,6 +37,13 @@ export function sourcesOf(reference: Reference, options: RegistryOptions): Sourc
     .map((mirror) => source(mirror.location + rest, mirror.insecure, false, options));
   const own = entry.location === "" ? name : entry.location + rest;
   return [...mirrors, source(own, entry.insecure, true, options)];
+}
+
+function blocked(registry: string, name: string, prefix: string): Error {
+  return fail("permission-denied", `registry "${registry}" is blocked for "${name}"`, {
+    reason: "registry-blocked",
+    hint: `it is blocked in registries.conf under the prefix "${prefix}"`,
+  });
 }
 
 function source(name: string, marked: boolean, writable: boolean, options: RegistryOptions): Source {
@@ -55,6 +59,20 @@ function source(name: string, marked: boolean, writable: boolean, options: Regis
   const insecure = options.tlsVerify === undefined ? marked : !options.tlsVerify;
   const plainHttp = insecure || (options.tlsVerify === undefined && isLoopback(registry));
   return { registry, repository, insecure, plainHttp, writable };
+}
+
+/** A registry itself rather than one of its repositories; where registries.conf moves it, its new place. Errors: permission-denied for a blocked one. */
+export function sourceOfHost(host: string, options: RegistryOptions): Source {
+  const entry = findRegistry(loadRegistriesConf(options.registriesConf), host);
+  if (entry?.blocked === true) throw blocked(host, host, entry.prefix);
+  const place = entry === undefined || entry.location === "" ? host : entry.location;
+  const { repository: _, ...rest } = source(
+    `${place.split("/", 1)[0]}/-`,
+    entry?.insecure === true,
+    true,
+    options,
+  );
+  return { ...rest, repository: "" };
 }
 
 /** 127.0.0.0/8, ::1 and localhost, with or without a port. */
