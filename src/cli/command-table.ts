@@ -154,6 +154,17 @@ const imageVerbs: EntryTable = {
   },
 };
 
+const registryVerbs: EntryTable = {
+  login: {
+    summary: "Log into a registry",
+    load: async () => (await import("./commands/login.ts")).loginCommand,
+  },
+  logout: {
+    summary: "Forget the login of a registry",
+    load: async () => (await import("./commands/logout.ts")).logoutCommand,
+  },
+};
+
 const rmi: Entry = {
   summary: "Remove images",
   load: async () => (await import("./commands/rmi.ts")).rmiCommand,
@@ -199,11 +210,24 @@ const image: Entry = {
       load: async () => (await import("./commands/inspect.ts")).imageInspectCommand,
     },
     ls: { ...images, aliases: ["list"] },
+    mount: {
+      summary: "Mount images read-only, or list what is mounted",
+      load: async () => (await import("./commands/image-mount.ts")).imageMountCommand,
+    },
     prune: {
       summary: "Remove images nobody uses",
       load: async () => (await import("./commands/image-prune.ts")).imagePruneCommand,
     },
     rm: { ...rmi, aliases: ["remove"] },
+    tree: {
+      summary: "Show the layers of an image as a tree",
+      load: async () => (await import("./commands/image-tree.ts")).imageTreeCommand,
+    },
+    unmount: {
+      summary: "Undo the mounts of images",
+      aliases: ["umount"],
+      load: async () => (await import("./commands/image-mount.ts")).imageUnmountCommand,
+    },
   },
 };
 
@@ -273,6 +297,7 @@ export const commandTable: EntryTable = {
   ps,
   container,
   ...inCategory("images", imageVerbs),
+  ...inCategory("images", registryVerbs),
   images,
   rmi: { ...rmi, category: "images" },
   image,

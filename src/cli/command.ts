@@ -10,7 +10,7 @@
  * ["web"] → engine/remove → "web\n" on stdout → 0.
  */
 import type { Ctx } from "../core/ctx.ts";
-import type { Engine } from "../engine/engine.ts";
+import type { Engine, OpenOptions } from "../engine/engine.ts";
 import type { FlagTable, FlagValues } from "./flags.ts";
 import type { Output } from "./output.ts";
 import type { Personality } from "./personality.ts";
@@ -25,6 +25,8 @@ export interface Invocation<T extends FlagTable = FlagTable> {
   readonly personality: Personality;
   /** "image prune": the words that led here, without the program. */
   readonly path: string;
+  /** What the global flags and the environment say of the engine; for verbs that need no store. */
+  options(): OpenOptions;
   /** Opens the store on first use; closed when the command is over. */
   engine(): Promise<Engine>;
   /** From now on Ctrl-C and friends are not ours: an attached container gets them. */

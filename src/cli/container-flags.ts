@@ -3,6 +3,11 @@ import type { FlagSpec, FlagTable } from "./flags.ts";
 
 /** Where images come from; shared by everything that may pull or push. */
 export const registryFlags = {
+  authfile: {
+    type: "string",
+    value: "FILE",
+    help: "Credentials for registries; else $REGISTRY_AUTH_FILE, or where login keeps them",
+  },
   creds: { type: "string", value: "USER:PASSWORD", help: "Credentials for the registry" },
   "cert-dir": {
     type: "string",

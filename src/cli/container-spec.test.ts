@@ -318,7 +318,7 @@ describe("createRequest", () => {
     expect(() => request("--arch arm64 --platform linux/arm64")).toThrow("--platform cannot be used with");
   });
   test("keeps the password out of messages", () => {
-    expect(registryOptions({ creds: "u:p:w", "tls-verify": false }, new Set(["tls-verify"]))).toEqual({
+    expect(registryOptions({ creds: "u:p:w", "tls-verify": false }, new Set(["tls-verify"]))).toMatchObject({
       tlsVerify: false,
       credentials: { username: "u", password: "p:w" },
     });

@@ -1,10 +1,11 @@
 /** Flags of `run` and `create` → ContainerSpec and CreateRequest. */
 import { resolve } from "node:path";
+import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
 import type { ContainerSpec, Resources } from "../container/container.ts";
 import type { CreateRequest } from "../engine/create.ts";
 import { parseExpose, parsePorts } from "../network/ports.ts";
-import type { RegistryOptions } from "../registry/registry.ts";
+import type { RegistryOptions, ShortNameQuestion } from "../registry/registry.ts";
 import { parseEnv, parseLabels, parsePairs } from "./container-env.ts";
 import type { createFlags } from "./container-flags.ts";
 import { checkTargets, parseMount, parseTmpfs, parseVolume } from "./container-mounts.ts";
@@ -226,14 +227,29 @@ export function containerSpec({ flags, args, docker, detached }: SpecSource): Co
 }
 
 interface RegistryValues {
+  authfile?: string | undefined;
   creds?: string | undefined;
   "cert-dir"?: string | undefined;
   "tls-verify": boolean;
 }
 
-/** `--creds`, `--cert-dir` and `--tls-verify`. Errors: invalid-argument for credentials without a colon. */
+/** Asked only where there is a choice, so its code is loaded then. */
+async function choose(ctx: Ctx, question: ShortNameQuestion): Promise<string | undefined> {
+  const { chooseImage } = await import("./prompt.ts");
+  return chooseImage(ctx, question);
+}
+
+/** Errors: not-found: what was named for this call is meant to be read. */
+function credentialsFile(given: string): string {
+  const path = resolve(given);
+  if (process.getBuiltinModule("node:fs").existsSync(path)) return path;
+  throw fail("not-found", `credentials file "${path}" does not exist`, { reason: "auth-file" });
+}
+
+/** `--authfile`, `--creds`, `--cert-dir` and `--tls-verify`. Errors: invalid-argument for credentials without a colon, not-found. */
 export function registryOptions(flags: RegistryValues, changed: ReadonlySet<string>): RegistryOptions {
-  const options: RegistryOptions = {};
+  const options: RegistryOptions = { choose };
+  if (flags.authfile !== undefined) options.authFile = credentialsFile(flags.authfile);
   if (changed.has("tls-verify")) options.tlsVerify = flags["tls-verify"];
   if (flags["cert-dir"] !== undefined) options.certDir = resolve(flags["cert-dir"]);
   if (flags.creds !== undefined) {

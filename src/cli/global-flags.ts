@@ -16,7 +16,12 @@ export const globalFlags = {
     choices: ["cgroupfs", "systemd"],
     help: "Who makes the cgroups (cgroupfs, systemd)",
   },
-  config: { type: "string", hidden: true, help: "Directory of the client's configuration (no effect)" },
+  config: {
+    type: "string",
+    value: "DIR",
+    hidden: true,
+    help: "Directory of docker's client configuration: logins are in its config.json",
+  },
   conmon: { type: "string", value: "PATH", help: "The container monitor" },
   debug: { type: "bool", short: "D", help: "Same as --log-level debug" },
   "events-backend": {
@@ -130,6 +135,9 @@ export function openOptions(values: GlobalValues): OpenOptions {
   }
   const additionalStores = additionalRoots(values);
   for (const root of additionalStores) argv.push("--additional-store", root);
+  if (options["authFile"] === undefined && values.config !== undefined) {
+    options["authFile"] = absolute(`${values.config}/config.json`);
+  }
   for (const flag of values["runtime-flag"]) argv.push("--runtime-flag", flag);
   if (values.debug) argv.push("--debug");
   return {

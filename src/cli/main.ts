@@ -178,6 +178,7 @@ class Program {
       out: this.out,
       personality: this.personality,
       path: this.#path.join(" "),
+      options: () => openOptions(globals),
       engine: () => this.#open(ctx, globals),
       releaseSignals: () => this.#signals?.release(),
     };

@@ -233,6 +233,8 @@ export interface TerminalCalls {
   setWindowSize(fd: Fd, size: { rows: number; columns: number }): void;
   /** Puts the terminal into raw mode and returns what puts it back; both are idempotent. */
   rawMode(fd: Fd): () => void;
+  /** Lets what is typed not be seen (but the end of the line), and returns what puts it back, which is idempotent. */
+  echoOff(fd: Fd): () => void;
 }
 
 export interface Sys

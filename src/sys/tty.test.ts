@@ -42,6 +42,20 @@ test("raw mode hands on every byte and echoes nothing; putting back is idempoten
   linux.close(emulator);
 });
 
+test("without echo a line is read as it is, and only its end is seen", () => {
+  const { emulator, program } = terminal();
+  const restore = linux.echoOff(program);
+  linux.write(emulator, Buffer.from("secrets\x7f\r"));
+  expect(readNow(program)).toBe("secret\n");
+  expect(readNow(emulator)).toBe("\r\n");
+  restore();
+  restore();
+  linux.write(emulator, Buffer.from("hi\r"));
+  expect(readNow(emulator)).toBe("hi\r\n");
+  linux.close(program);
+  linux.close(emulator);
+});
+
 test("putting back a terminal that is gone is no error", () => {
   const { emulator, program } = terminal();
   const restore = linux.rawMode(program);

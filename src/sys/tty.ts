@@ -52,6 +52,23 @@ function makeRaw(state: Uint8Array): Uint8Array {
   return rawState;
 }
 
+const ECHO = 0x8;
+const ECHONL = 0x40;
+
+export function echoOff(fd: Fd): () => void {
+  const before = new Uint8Array(TERMIOS);
+  call("ioctl", `terminal ${fd}`, fd, TCGETS, before);
+  const quiet = before.slice();
+  const view = new DataView(quiet.buffer);
+  view.setUint32(12, (view.getUint32(12, true) & ~ECHO) | ECHONL, true);
+  call("ioctl", `terminal ${fd}`, fd, TCSETS, quiet);
+  let done = false;
+  return () => {
+    if (!done) tryCall("ioctl", fd, TCSETS, before);
+    done = true;
+  };
+}
+
 /** Terminals in raw mode: what they were before, and by how many they are used. */
 const raw = new Map<Fd, { before: Uint8Array; users: number }>();
 
