@@ -8,7 +8,7 @@ import { isForeignLayerType } from "../image/media-types.ts";
 import { fetchBlob, fetchForeign } from "./blob.ts";
 import { findLogin } from "./credentials.ts";
 import { deleteManifest, fetchManifest, putManifest } from "./manifests.ts";
-import { hasBlob, pushBlob } from "./push.ts";
+import { hasBlob, mountBlob, pushBlob } from "./push.ts";
 import type {
   FetchedManifest,
   OpenRegistry,
@@ -92,9 +92,17 @@ class Client implements RegistryClient {
     ctx: Ctx,
     descriptor: Descriptor,
     open: () => AsyncIterable<Uint8Array>,
-    from?: string,
+    from: string | readonly string[] = [],
   ): Promise<PushedBlob> {
-    return pushBlob(ctx, this.#home, { descriptor, open, from });
+    return pushBlob(ctx, this.#home, { descriptor, open, from: [from].flat() });
+  }
+
+  mountBlob(
+    ctx: Ctx,
+    digest: Digest,
+    from: readonly string[] = [],
+  ): Promise<Exclude<PushedBlob, "uploaded"> | undefined> {
+    return mountBlob(ctx, this.#home, digest, from);
   }
 
   async pushManifest(ctx: Ctx, tagOrDigest: string, mediaType: string, bytes: Uint8Array): Promise<Digest> {

@@ -5,7 +5,7 @@ import { digestAlgorithm, digestOf, isDigest } from "../image/digest.ts";
 import type { Digest } from "../image/image.ts";
 import { MAX_MANIFEST_BYTES } from "../image/manifest.ts";
 import { bareMediaType, MANIFEST_ACCEPT } from "../image/media-types.ts";
-import { pushScopes } from "./push.ts";
+import { pushScopes } from "./upload-session.ts";
 import type { FetchedManifest } from "./registry.ts";
 import type { Transport } from "./transport.ts";
 

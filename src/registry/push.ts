@@ -1,28 +1,26 @@
 /**
  * Getting a blob onto a registry (distribution-spec, "Pushing Blobs"): look whether it is there, else
  * mount it from a neighbour repository, else one PUT of the whole; where that is refused (a proxy
- * with a limit on bodies, a registry that only takes chunks) in PATCH chunks. A broken try begins a
- * new session; an abandoned session is deleted.
+ * with a limit on bodies, a registry that only takes chunks) in PATCH chunks. A broken upload is gone on with where
+ * its session stopped, or begun again where the session is gone; an abandoned session is deleted.
  */
-import { createCtx, type Ctx } from "../core/ctx.ts";
-import { EngineError, fail, isKind } from "../core/error.ts";
+import type { Ctx } from "../core/ctx.ts";
+import { EngineError } from "../core/error.ts";
 import type { Descriptor, Digest } from "../image/image.ts";
-import type { Reply } from "./http.ts";
 import type { PushedBlob } from "./registry.ts";
 import { pause, type Transport } from "./transport.ts";
+import { pushScopes, UploadSession } from "./upload-session.ts";
 
 export interface BlobUpload {
   descriptor: Descriptor;
   open: () => AsyncIterable<Uint8Array>;
-  /** Another repository on this registry that may have the blob. */
-  from?: string | undefined;
+  /** Other repositories on this registry that may have the blob. */
+  from: readonly string[];
 }
 
-const CHUNK_BYTES = 16 * 1024 * 1024;
-
-export function pushScopes(transport: Transport): string[] {
-  return [`repository:${transport.source.repository}:pull,push`];
-}
+const CHUNK_BYTES = 8 * 1024 * 1024;
+/** Below this a limit on bodies is taken for a refusal. */
+const MIN_CHUNK_BYTES = 64 * 1024;
 
 export async function hasBlob(
   ctx: Ctx,
@@ -42,179 +40,158 @@ export async function hasBlob(
   return reply.status === 200;
 }
 
-export async function pushBlob(ctx: Ctx, transport: Transport, upload: BlobUpload): Promise<PushedBlob> {
-  if (await hasBlob(ctx, transport, upload.descriptor.digest, pushScopes(transport))) return "exists";
-  let chunked = false;
-  for (let attempt = 0; ; attempt++) {
-    try {
-      return await new Session(transport, upload).run(ctx, chunked);
-    } catch (error) {
-      if (!(error instanceof EngineError)) throw error;
-      // The body as a whole was refused: the same bytes in pieces may pass.
-      const refused = [400, 405, 411, 413, 415, 416, 501].includes(Number(error.data["status"]));
-      if (refused && !chunked) {
-        chunked = true;
-        continue;
-      }
-      if (error.data["transient"] !== true || attempt >= transport.retry.retries) throw error;
-      await pause(ctx, transport.retry, attempt, error);
-    }
-  }
+/** Undefined where the bytes would have to be sent. */
+export async function mountBlob(
+  ctx: Ctx,
+  transport: Transport,
+  digest: Digest,
+  from: readonly string[],
+): Promise<"exists" | "mounted" | undefined> {
+  if (await hasBlob(ctx, transport, digest, pushScopes(transport))) return "exists";
+  const session = await mountFromAny(ctx, transport, { digest, from });
+  if (session === "mounted") return "mounted";
+  await session?.abandon();
+  return undefined;
 }
 
-class Session {
+/** A session where the registry would rather have the bytes, or nothing where nobody could be asked. */
+async function mountFromAny(
+  ctx: Ctx,
+  transport: Transport,
+  { digest, from }: { digest: Digest; from: readonly string[] },
+): Promise<"mounted" | UploadSession | undefined> {
+  let session: UploadSession | undefined;
+  for (const repository of from) {
+    if (repository === transport.source.repository) continue;
+    await session?.abandon();
+    session = undefined;
+    try {
+      const opened = await UploadSession.open(ctx, transport, { digest, from: repository });
+      if (opened === "mounted") return opened;
+      session = opened;
+    } catch (error) {
+      // Not allowed to read there, say: the blob itself may still be taken.
+      if (!(error instanceof EngineError) || error.kind === "canceled" || error.kind === "unavailable")
+        throw error;
+      ctx.log.debug(`cannot mount blob "${digest}" from "${repository}": ${error.message}`);
+    }
+  }
+  return session;
+}
+
+export async function pushBlob(ctx: Ctx, transport: Transport, upload: BlobUpload): Promise<PushedBlob> {
+  const { digest } = upload.descriptor;
+  if (await hasBlob(ctx, transport, digest, pushScopes(transport))) return "exists";
+  const session = await mountFromAny(ctx, transport, { digest, from: upload.from });
+  if (session === "mounted") return session;
+  await new Sender(transport, upload, session).run(ctx);
+  return "uploaded";
+}
+
+/** One blob's way, over as many tries and sessions as it takes. */
+class Sender {
   readonly #transport: Transport;
   readonly #upload: BlobUpload;
-  readonly #what: string;
-  #location: URL | undefined;
-  #minChunk = 0;
+  #session: UploadSession | undefined;
+  /** Bytes a request may have, once the registry has refused the whole in one. */
+  #chunk: number | undefined;
+  /** Tries without progress. */
+  #fruitless = 0;
+  #furthest = 0;
+  #resumed = false;
 
-  constructor(transport: Transport, upload: BlobUpload) {
-    const { registry, repository } = transport.source;
+  constructor(transport: Transport, upload: BlobUpload, session: UploadSession | undefined) {
     this.#transport = transport;
     this.#upload = upload;
-    this.#what = `upload of blob "${upload.descriptor.digest}" to "${registry}/${repository}"`;
+    this.#session = session;
   }
 
-  async run(ctx: Ctx, chunked: boolean): Promise<PushedBlob> {
-    if (await this.#start(ctx)) return "mounted";
-    try {
-      if (chunked) await this.#sendChunks(ctx);
-      else await this.#sendWhole(ctx);
-      return "uploaded";
-    } catch (error) {
-      await this.#abandon();
-      throw error;
+  async run(ctx: Ctx): Promise<void> {
+    for (;;) {
+      try {
+        await this.#try(ctx);
+        return;
+      } catch (error) {
+        if (!(error instanceof EngineError) || !(await this.#goOn(ctx, error))) {
+          await this.#leaveSession();
+          throw error;
+        }
+      }
     }
   }
 
-  /** True if the blob was mounted and nothing is to be sent. */
-  async #start(ctx: Ctx): Promise<boolean> {
-    const { descriptor, from } = this.#upload;
-    const scopes = pushScopes(this.#transport);
-    const query =
-      from === undefined ? "" : `?${new URLSearchParams({ mount: descriptor.digest, from }).toString()}`;
-    const reply = await this.#transport.request(ctx, {
-      method: "POST",
-      target: `/v2/${this.#transport.source.repository}/blobs/uploads/${query}`,
-      headers: { "Content-Length": "0" },
-      scopes: from === undefined ? scopes : [...scopes, `repository:${from}:pull`],
-      what: this.#what,
-      accept: from === undefined ? [202] : [201, 202],
-    });
-    await reply.discard();
-    this.#minChunk = Number(reply.headers.get("oci-chunk-min-length") ?? 0) || 0;
-    this.#moved(reply, true);
-    return reply.status === 201;
-  }
-
-  async #sendWhole(ctx: Ctx): Promise<void> {
+  async #try(ctx: Ctx): Promise<void> {
     const { descriptor, open } = this.#upload;
-    await this.#finish(ctx, { "Content-Length": String(descriptor.size) }, open());
-  }
-
-  async #sendChunks(ctx: Ctx): Promise<void> {
-    let sent = 0;
-    for await (const chunk of inChunks(this.#upload.open(), Math.max(CHUNK_BYTES, this.#minChunk))) {
-      const headers = { "Content-Range": `${sent}-${sent + chunk.length - 1}` };
-      const reply = await this.#send(ctx, { method: "PATCH", headers, body: chunk, accept: [202, 204] });
-      await reply.discard();
-      this.#moved(reply, false);
-      sent += chunk.length;
+    const { digest, size } = descriptor;
+    if (this.#session === undefined) {
+      const opened = await UploadSession.open(ctx, this.#transport, { digest });
+      if (opened === "mounted") return;
+      this.#session = opened;
     }
-    await this.#finish(ctx, { "Content-Length": "0" }, new Uint8Array());
-  }
-
-  async #finish(
-    ctx: Ctx,
-    headers: Record<string, string>,
-    body: Uint8Array | AsyncIterable<Uint8Array>,
-  ): Promise<void> {
-    const { digest } = this.#upload.descriptor;
-    // The Location may carry a query of its own, which must stay as it is: URLSearchParams would re-encode it.
-    const target = new URL(this.#target());
-    target.search += `${target.search === "" ? "?" : "&"}digest=${encodeURIComponent(digest)}`;
-    const reply = await this.#transport.request(ctx, {
-      method: "PUT",
-      target,
-      headers: { "Content-Type": "application/octet-stream", ...headers },
-      body,
-      scopes: pushScopes(this.#transport),
-      what: this.#what,
-      accept: [201, 204],
-    });
-    await reply.discard();
-    const stored = reply.headers.get("docker-content-digest");
-    if (stored !== null && stored !== digest) {
-      throw fail("data-loss", `${this.#what}: the registry stored it under another digest`, {
-        reason: "push-digest",
-      });
+    const session = this.#session;
+    if (this.#chunk === undefined && session.offset === 0) {
+      await session.sendWhole(ctx, size, open);
+    } else {
+      this.#resumed ||= session.offset > 0;
+      const length = Math.max(this.#chunk ?? CHUNK_BYTES, session.minChunk);
+      await session.sendRest(ctx, { size, open, length });
     }
+    this.#session = undefined;
   }
 
-  #send(
-    ctx: Ctx,
-    request: { method: "PATCH"; headers: Record<string, string>; body: Uint8Array; accept: number[] },
-  ): Promise<Reply> {
-    return this.#transport.request(ctx, {
-      ...request,
-      headers: { "Content-Type": "application/octet-stream", ...request.headers },
-      target: this.#target(),
-      scopes: pushScopes(this.#transport),
-      what: this.#what,
-    });
+  /** Prepares another try, if there is one that may do better. */
+  async #goOn(ctx: Ctx, error: EngineError): Promise<boolean> {
+    const status = Number(error.data["status"]);
+    if (error.kind === "canceled" || error.kind === "data-loss") return false;
+    if (error.reason === "digest-invalid") return await this.#fromScratch();
+    if (this.#chunk === undefined && [400, 405, 411, 413, 415, 501].includes(status)) {
+      // The body as a whole was refused: the same bytes in pieces may pass.
+      this.#chunk = CHUNK_BYTES;
+      await this.#leaveSession();
+      return true;
+    }
+    if (status === 413) return await this.#smaller(ctx);
+    const gone = status === 404 && this.#session !== undefined;
+    if (status !== 416 && !gone && error.data["transient"] !== true) return false;
+    if (this.#fruitless >= this.#transport.retry.retries) return false;
+    ctx.log.debug(`${error.message}; going on`);
+    await pause(ctx, this.#transport.retry, this.#fruitless++, error);
+    await this.#locate(ctx);
+    return true;
   }
 
-  #target(): URL {
-    if (this.#location !== undefined) return this.#location;
-    throw fail("unavailable", `${this.#what}: the registry named no place to send it to`, {
-      reason: "push-location",
-    });
+  /** What was put together from several tries is not what it should be: once more, in a session of its own. */
+  async #fromScratch(): Promise<boolean> {
+    if (!this.#resumed || this.#fruitless > this.#transport.retry.retries) return false;
+    this.#resumed = false;
+    this.#fruitless++;
+    await this.#leaveSession();
+    return true;
   }
 
-  /** Location is absolute or relative to the request, and may change with every answer. */
-  #moved(reply: Reply, first: boolean): void {
-    const location = reply.headers.get("location");
-    if (location === null && !first) return;
-    this.#location =
-      location !== null && URL.canParse(location, reply.url.href) ? new URL(location, reply.url) : undefined;
+  async #smaller(ctx: Ctx): Promise<boolean> {
+    const next = (this.#chunk ?? CHUNK_BYTES) / 8;
+    if (next < Math.max(MIN_CHUNK_BYTES, this.#session?.minChunk ?? 0)) return false;
+    this.#chunk = next;
+    await this.#locate(ctx);
+    return true;
   }
 
-  /** Best effort: registries drop abandoned sessions some day by themselves. */
-  async #abandon(): Promise<void> {
-    if (this.#location === undefined) return;
-    const ctx = createCtx({ signal: AbortSignal.timeout(2000) });
-    try {
-      const reply = await this.#transport.request(ctx, {
-        method: "DELETE",
-        target: this.#location,
-        scopes: pushScopes(this.#transport),
-        what: this.#what,
-        accept: [202, 204, 404],
-      });
-      await reply.discard();
-    } catch (error) {
-      if (isKind(error, "internal")) throw error;
+  /** Finds out how far the session has come; one that is gone is forgotten. */
+  async #locate(ctx: Ctx): Promise<void> {
+    const session = this.#session;
+    if (session === undefined) return;
+    const alive = await session.locate(ctx);
+    if (!alive || session.offset > this.#upload.descriptor.size) await this.#leaveSession();
+    else if (session.offset > this.#furthest) {
+      this.#furthest = session.offset;
+      this.#fruitless = 0;
     }
   }
-}
 
-/** Pieces of exactly `length` bytes, the last one shorter. */
-async function* inChunks(source: AsyncIterable<Uint8Array>, length: number): AsyncIterable<Uint8Array> {
-  let parts: Uint8Array[] = [];
-  let held = 0;
-  for await (let chunk of source) {
-    while (held + chunk.length >= length) {
-      const take = length - held;
-      yield Buffer.concat([...parts, chunk.subarray(0, take)], length);
-      chunk = chunk.subarray(take);
-      parts = [];
-      held = 0;
-    }
-    if (chunk.length === 0) continue;
-    // Copied: the sender may use its buffer again.
-    parts.push(chunk.slice());
-    held += chunk.length;
+  async #leaveSession(): Promise<void> {
+    const session = this.#session;
+    this.#session = undefined;
+    await session?.abandon();
   }
-  if (held > 0) yield Buffer.concat(parts, held);
 }

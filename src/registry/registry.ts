@@ -25,15 +25,21 @@ export interface RegistryClient {
   blob(ctx: Ctx, descriptor: Descriptor, offset?: number): AsyncIterable<Uint8Array>;
   hasBlob(ctx: Ctx, digest: Digest): Promise<boolean>;
   /**
-   * Nothing is sent if the registry has the blob, or can mount it from `from`, another repository on the same host.
-   * `open` is called for every try and gives the bytes from the beginning.
+   * Nothing is sent if the registry has the blob, or can mount it from one of `from`, other repositories on the same host.
+   * `open` is called for every try and gives the bytes from the beginning. A broken upload goes on where it stopped, in its session.
    */
   pushBlob(
     ctx: Ctx,
     descriptor: Descriptor,
     open: () => AsyncIterable<Uint8Array>,
-    from?: string,
+    from?: string | readonly string[],
   ): Promise<PushedBlob>;
+  /** As {@link pushBlob} for a blob whose bytes are not at hand: undefined where they would have to be sent. */
+  mountBlob(
+    ctx: Ctx,
+    digest: Digest,
+    from?: readonly string[],
+  ): Promise<Exclude<PushedBlob, "uploaded"> | undefined>;
   /**
    * Returns the digest the registry knows it by. A manifest with a `subject` is found by {@link referrers} afterwards: where the
    * registry does not see to that itself, the index at the fall-back tag is brought up to date (distribution-spec,

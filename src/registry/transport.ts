@@ -22,8 +22,11 @@ export interface TransportRequest {
   /** A path on the source ("/v2/…") or an absolute URL (an upload's Location). */
   target: string | URL;
   headers?: Record<string, string>;
-  /** A function gives a stream that can be sent once; bytes can be sent again. */
-  body?: Uint8Array | AsyncIterable<Uint8Array>;
+  /**
+   * A function opens a stream, from its beginning each time: after a challenge or a redirect it is called again. Whether a
+   * stream that broke can be sent once more is the caller's to know; bytes are sent again.
+   */
+  body?: Uint8Array | (() => AsyncIterable<Uint8Array>);
   /** Token scopes this request needs. */
   scopes: string[];
   /** For errors: `manifest "latest" of "quay.io/x/y"`. */
@@ -99,9 +102,7 @@ export class Transport {
       const header = await this.#auth.header(ctx, request.scopes);
       const reply = await this.#follow(ctx, url, request, header);
       this.#showWarnings(ctx, reply);
-      // A stream has been used up by the first try, so it cannot answer a challenge.
-      const canRepeat = request.body === undefined || request.body instanceof Uint8Array;
-      if (reply.status !== 401 || round >= 2 || !canRepeat) return reply;
+      if (reply.status !== 401 || round >= 2) return reply;
       // Whoever a redirect or a manifest's urls led to must not choose who is told our credentials (CVE-2020-15157).
       if (reply.url.origin !== url.origin || url.origin !== (await this.#baseUrl(ctx)).origin) return reply;
       if (!(await this.#auth.learn(ctx, { reply, scopes: request.scopes, sent: header }))) return reply;
@@ -121,7 +122,8 @@ export class Transport {
       const headers = { ...request.headers };
       if (authorization !== undefined && url.origin === home) headers["Authorization"] = authorization;
       const { method, body } = request;
-      const reply = await this.#http.exchange(ctx, url, { method, headers, body });
+      const sent = typeof body === "function" ? body() : body;
+      const reply = await this.#http.exchange(ctx, url, { method, headers, body: sent });
       const next = redirectTarget(reply, request);
       if (next === undefined) return reply;
       await reply.discard();
@@ -164,14 +166,13 @@ export class Transport {
   }
 }
 
-/** The next URL if the reply is a redirect this request can follow: 307 and 308 for any repeatable one, the others for reads. */
+/** The next URL if the reply is a redirect this request can follow: 307 and 308 for any, the others for reads. */
 function redirectTarget(reply: Reply, request: TransportRequest): URL | undefined {
   const { status } = reply;
   const location = reply.headers.get("location");
   if (![301, 302, 303, 307, 308].includes(status) || location === null) return undefined;
   const reads = request.method === "GET" || request.method === "HEAD";
-  const repeatable = request.body === undefined || request.body instanceof Uint8Array;
-  if (!reads && !(repeatable && status >= 307)) return undefined;
+  if (!reads && status < 307) return undefined;
   try {
     return new URL(location, reply.url);
   } catch {

@@ -33,9 +33,9 @@ export class Watchdog implements Disposable {
     return this.#stalled;
   }
 
-  /** Something has moved. */
-  touch(): void {
-    this.#last = performance.now();
+  /** Something has moved, and may take `graceMs` longer than usual to move again. */
+  touch(graceMs = 0): void {
+    this.#last = performance.now() + graceMs;
   }
 
   [Symbol.dispose](): void {

@@ -22,6 +22,16 @@ export class FakeRegistry implements Disposable {
   fault: Fault = () => undefined;
   /** Whether manifests are sent with Docker-Content-Digest. */
   namesDigests = true;
+  /** Uploads give up with 503 after this many bytes of a body; what has come is kept. */
+  cutBodies: number[] = [];
+  /** OCI-Chunk-Min-Length, where a registry has one. */
+  minChunk = 0;
+  /** Blobs that are in another repository only: a HEAD finds nothing until they are mounted. */
+  readonly absent = new Set<string>();
+  /** Repositories whose blobs may be mounted into others. */
+  readonly mountable = new Set<string>();
+  /** Largest body that is taken, bytes; more is answered with 413. */
+  maxBody = Infinity;
   #uploads = new Map<string, Uint8Array>();
   #next = 0;
   readonly #server: Server<undefined>;
@@ -96,7 +106,7 @@ export class FakeRegistry implements Disposable {
 
   #blob(request: Request, digest: string): Response {
     const bytes = this.blobs.get(digest);
-    if (bytes === undefined) return problem(404, "BLOB_UNKNOWN");
+    if (bytes === undefined || this.absent.has(digest)) return problem(404, "BLOB_UNKNOWN");
     if (request.method === "HEAD")
       return new Response(null, { headers: { "Content-Length": String(bytes.length) } });
     const from = Number(/^bytes=(\d+)-$/.exec(request.headers.get("range") ?? "")?.[1] ?? -1);
@@ -108,14 +118,7 @@ export class FakeRegistry implements Disposable {
 
   async #upload(request: Request, name: string, id: string): Promise<Response> {
     const { searchParams } = new URL(request.url);
-    if (request.method === "POST") {
-      const session = String(++this.#next);
-      this.#uploads.set(session, new Uint8Array());
-      return new Response(null, {
-        status: 202,
-        headers: { Location: `/v2/${name}/blobs/uploads/${session}?state=a%2Fb` },
-      });
-    }
+    if (request.method === "POST") return this.#openUpload(name, searchParams);
     const held = this.#uploads.get(id);
     if (held === undefined) return problem(404, "BLOB_UPLOAD_UNKNOWN");
     if (request.method === "DELETE") {
@@ -123,15 +126,20 @@ export class FakeRegistry implements Disposable {
       return new Response(null, { status: 204 });
     }
     if (searchParams.get("state") !== "a/b") return problem(400, "BLOB_UPLOAD_INVALID", "the state is lost");
-    const all = Buffer.concat([held, await request.bytes()]);
+    const at = (length: number) => ({
+      Location: `/v2/${name}/blobs/uploads/${id}?state=a%2Fb`,
+      Range: `0-${Math.max(0, length - 1)}`,
+    });
+    if (request.method === "GET") return new Response(null, { status: 204, headers: at(held.length) });
+    if (Number(request.headers.get("content-length")) > this.maxBody) return problem(413, "SIZE_INVALID");
+    const start = /^(\d+)-/.exec(request.headers.get("content-range") ?? "")?.[1];
+    if (start !== undefined && Number(start) !== held.length)
+      return new Response(null, { status: 416, headers: at(held.length) });
+    const limit = request.headers.get("content-length") === "0" ? undefined : this.cutBodies.shift();
+    const all = Buffer.concat([held, await bodyUpTo(request, limit)]);
     this.#uploads.set(id, all);
-    if (request.method === "PATCH") {
-      const headers = {
-        Location: `/v2/${name}/blobs/uploads/${id}?state=a%2Fb`,
-        Range: `0-${all.length - 1}`,
-      };
-      return new Response(null, { status: 202, headers });
-    }
+    if (limit !== undefined) return problem(503, "UNAVAILABLE");
+    if (request.method === "PATCH") return new Response(null, { status: 202, headers: at(all.length) });
     const digest = digestOf(all);
     if (searchParams.get("digest") !== digest) return problem(400, "DIGEST_INVALID");
     this.#uploads.delete(id);
@@ -139,10 +147,42 @@ export class FakeRegistry implements Disposable {
     return new Response(null, { status: 201, headers: { "Docker-Content-Digest": digest } });
   }
 
+  #openUpload(name: string, query: URLSearchParams): Response {
+    const mount = query.get("mount");
+    if (mount !== null && this.mountable.has(query.get("from") ?? "") && this.absent.delete(mount))
+      return new Response(null, { status: 201, headers: { Location: `/v2/${name}/blobs/${mount}` } });
+    const session = String(++this.#next);
+    this.#uploads.set(session, new Uint8Array());
+    return new Response(null, {
+      status: 202,
+      headers: {
+        Location: `/v2/${name}/blobs/uploads/${session}?state=a%2Fb`,
+        ...(this.minChunk === 0 ? {} : { "OCI-Chunk-Min-Length": String(this.minChunk) }),
+      },
+    });
+  }
+
+  /** Forgets all sessions, as a registry that was started anew. */
+  dropUploads(): void {
+    this.#uploads.clear();
+  }
+
   /** Upload sessions that were neither finished nor deleted. */
   get openUploads(): number {
     return this.#uploads.size;
   }
+}
+
+async function bodyUpTo(request: Request, limit = Infinity): Promise<Uint8Array> {
+  if (limit === Infinity) return await request.bytes();
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  for await (const part of request.body as unknown as AsyncIterable<Uint8Array>) {
+    parts.push(part);
+    length += part.length;
+    if (length >= limit) break;
+  }
+  return Buffer.concat(parts).subarray(0, limit);
 }
 
 export function problem(
