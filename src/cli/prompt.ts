@@ -8,10 +8,15 @@ import { isTerminal } from "./terminal.ts";
 
 const MAX_LINE = 64 * 1024;
 
+interface Reader {
+  read(): Promise<{ value?: Uint8Array | undefined }>;
+  cancel(): Promise<void>;
+}
+
 /** Lines typed at the terminal, one after the other; what was typed ahead is the next answer. One for a whole conversation. */
 export class Prompt implements AsyncDisposable {
   readonly #ctx: Ctx;
-  readonly #reader: ReturnType<ReturnType<typeof Bun.stdin.stream>["getReader"]>;
+  readonly #reader: Reader;
   #pending = "";
 
   constructor(ctx: Ctx) {
