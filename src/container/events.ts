@@ -6,7 +6,7 @@ export interface EngineEvent {
   seq: number;
   /** Nanoseconds since the epoch. */
   timeNano: bigint;
-  type: "container" | "image" | "network" | "system";
+  type: "container" | "image" | "artifact" | "network" | "system";
   action: string;
   id: string;
   name: string;

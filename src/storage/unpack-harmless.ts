@@ -64,7 +64,8 @@ function directoriesIn(sys: Sys, fd: Fd, path: Uint8Array[]): Uint8Array[][] {
   });
 }
 
-function leadsOut(target: Uint8Array, depth: number): boolean {
+/** Whether a link in a directory `depth` below the top could lead out of the tree. */
+export function leadsOut(target: Uint8Array, depth: number): boolean {
   const parts = components(target);
   const up = parts.findIndex((part) => !isDotDot(part));
   const ups = up < 0 ? parts.length : up;
