@@ -2,9 +2,14 @@
 import { type Ctx, checkCanceled } from "../core/ctx.ts";
 import { isKind } from "../core/error.ts";
 import type { ContainerRecord } from "../container/container.ts";
-import { isLive } from "../container/state.ts";
+import { isLive, isMonitored } from "../container/state.ts";
+import { processStart } from "../sys/host.ts";
 import type { Engine } from "./engine.ts";
 import { resolveContainer } from "./list.ts";
+import { refresh } from "./refresh.ts";
+
+/** A cleanup takes some ten milliseconds; more than this is somebody else's trouble. */
+const CLEANUP_MS = 5000;
 
 export interface WaitRequest {
   container: string;
@@ -22,8 +27,26 @@ export async function wait(ctx: Ctx, engine: Engine, request: WaitRequest): Prom
     const record = find(engine, id);
     if (record === undefined) return engine.events.endOf(id) ?? exitCode;
     exitCode = record.state.exitCode ?? exitCode;
-    if (holds(request.condition, record)) return exitCode === -1 ? (engine.events.endOf(id) ?? 0) : exitCode;
+    if (holds(request.condition, record)) {
+      await untilCleanedUp(ctx, engine, id);
+      return exitCode === -1 ? (engine.events.endOf(id) ?? 0) : exitCode;
+    }
     await Bun.sleep(pause);
+  }
+}
+
+/**
+ * After an end its ports, addresses and events are only right once the monitor's exit command has been at it. Not waited for without a
+ * monitor: whoever finds such a container cleans up after it.
+ */
+async function untilCleanedUp(ctx: Ctx, engine: Engine, id: string): Promise<void> {
+  for (const deadline = performance.now() + CLEANUP_MS; performance.now() < deadline; await Bun.sleep(2)) {
+    checkCanceled(ctx);
+    const stored = engine.records.get(id);
+    if (stored === undefined || !isLive(stored.state.status)) return;
+    if (!isMonitored(stored.state, { startTime: processStart })) return;
+    // Up again already.
+    if (isLive(refresh(engine, stored).state.status)) return;
   }
 }
 
