@@ -44,6 +44,11 @@ export const globalFlags = {
     value: "FLAG",
     help: "Flag for every call of the runtime, without its dashes",
   },
+  "signature-policy": {
+    type: "string",
+    value: "FILE",
+    help: "Instead of /etc/containers/policy.json: which images may be used",
+  },
   "storage-driver": {
     type: "string",
     choices: ["overlay", "overlay2"],
@@ -99,7 +104,7 @@ interface Setting {
 }
 
 const SETTINGS: Record<
-  "root" | "run" | "runtime" | "conmon" | "cgroupDriver" | "registriesConf" | "authFile",
+  "root" | "run" | "runtime" | "conmon" | "cgroupDriver" | "registriesConf" | "authFile" | "policyFile",
   Setting
 > = {
   root: { flag: "root", env: "BERTH_ROOT", resolve: absolute },
@@ -109,6 +114,7 @@ const SETTINGS: Record<
   cgroupDriver: { flag: "cgroup-manager", resolve: (text) => text },
   registriesConf: { flag: "registries-conf", env: "CONTAINERS_REGISTRIES_CONF", resolve: absolute },
   authFile: { flag: "authfile", env: "REGISTRY_AUTH_FILE", resolve: absolute },
+  policyFile: { flag: "signature-policy", resolve: absolute },
 };
 
 /** What re-runs this very program: the compiled binary, or bun with the entry file. */

@@ -18,6 +18,8 @@ export interface OpenOptions {
   cgroupDriver?: "cgroupfs" | "systemd";
   registriesConf?: string;
   authFile?: string;
+  /** Instead of the user's and the system's policy.json. */
+  policyFile?: string;
   /** Roots of stores that are read as well, but never written. */
   additionalStores?: string[];
   /** argv prefix that runs this berth again on this store: the monitor's exit command starts with it. */

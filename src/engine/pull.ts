@@ -14,8 +14,11 @@ import {
 import { formatReference, parseReference, repositoryName, withDefaultTag } from "../image/reference.ts";
 import type { FetchedManifest, RegistryClient, RegistryOptions } from "../registry/registry.ts";
 import type { ImageRecord } from "../storage/storage.ts";
+import type { SignedDocument } from "../trust/trust.ts";
+import { admit } from "./admit.ts";
 import type { Engine } from "./engine.ts";
 import { storeLayers } from "./image-source.ts";
+import { signaturesAt } from "./signatures.ts";
 
 export interface PullRequest {
   reference: string;
@@ -121,7 +124,9 @@ async function pullOne(ctx: Ctx, engine: Engine, target: Target): Promise<ImageR
   const top = await client.manifest(ctx, reference.digest ?? (reference.tag as string));
   if (newerThan !== undefined && isSame(newerThan, reference, top.descriptor.digest)) return newerThan;
   const what = formatReference(reference);
-  const chosen = await chooseManifest(ctx, client, { top, wanted, what });
+  const { documents, ...chosen } = await chooseManifest(ctx, client, { top, wanted, what });
+  const candidate = { transport: "docker", reference, documents } as const;
+  await admit(ctx, engine, { candidate, signatures: signaturesAt(client) });
   using lease = engine.leases.take("pull");
   const source = { ...chosen, what, blob: (c: Ctx, d: Descriptor) => client.blob(c, d) };
   const complete = await storeLayers(ctx, engine, source, {
@@ -149,6 +154,8 @@ interface Chosen {
   manifest: Manifest;
   manifestBytes: Uint8Array;
   manifestDigest: Digest;
+  /** The manifest, then the indexes on the way to it, innermost first. */
+  documents: SignedDocument[];
 }
 
 /** Down from an index to the manifest for the platform. */
@@ -158,11 +165,13 @@ async function chooseManifest(
   { top, wanted, what }: { top: FetchedManifest; wanted: Platform | undefined; what: string },
 ): Promise<Chosen> {
   let fetched = top;
+  const documents: SignedDocument[] = [];
   for (let depth = 0; depth <= MAX_NESTING; depth++) {
     const { bytes, descriptor } = fetched;
     const document = parseManifest(bytes, descriptor.mediaType);
+    documents.unshift({ bytes, digest: descriptor.digest });
     if (!isIndex(document)) {
-      return { manifest: document, manifestBytes: bytes, manifestDigest: descriptor.digest };
+      return { manifest: document, manifestBytes: bytes, manifestDigest: descriptor.digest, documents };
     }
     const entry = selectPlatform(document, wanted);
     fetched = await fetchEntry(ctx, client, entry);

@@ -13,6 +13,9 @@ export const DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2
 export const DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json";
 export const DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar";
 export const DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+/** Cosign 2: the payload of one signature, as a layer; and what holds such layers where it is attached as a referrer. */
+export const COSIGN_PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json";
+export const COSIGN_ARTIFACT = "application/vnd.dev.cosign.artifact.sig.v1+json";
 const DOCKER_SCHEMA1 = "application/vnd.docker.distribution.manifest.v1";
 
 /** What a client asks a registry for, best first. */
@@ -51,4 +54,11 @@ export function isForeignLayerType(mediaType: string): boolean {
 /** The media type without parameters, lower case: what a Content-Type header names. */
 export function bareMediaType(contentType: string): string {
   return (contentType.split(";")[0] as string).trim().toLowerCase();
+}
+
+/** A Sigstore bundle of any version: "application/vnd.dev.sigstore.bundle.v0.3+json", "…bundle+json;version=0.2". */
+export function isSigstoreBundleType(mediaType: string): boolean {
+  return /^application\/vnd\.dev\.sigstore\.bundle(\.v\d+\.\d+\+json|\+json(;version=\d+\.\d+)?)$/.test(
+    mediaType,
+  );
 }
