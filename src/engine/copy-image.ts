@@ -15,7 +15,7 @@ import { selectPlatform } from "../image/platform.ts";
 import type { FetchedManifest, RegistryOptions } from "../registry/registry.ts";
 import { collectGarbage } from "../storage/gc.ts";
 import type { Engine } from "./engine.ts";
-import { Copying, MAX_NESTING, entryDocument } from "./transfer/copying.ts";
+import { Copying, entryDocument, MAX_NESTING, noteChange } from "./transfer/copying.ts";
 import { openReader, openWriter } from "./transfer/open.ts";
 import type { LayerTarget } from "./transfer/recompress.ts";
 import type { ImageReader, Place } from "./transfer/transfer.ts";
@@ -58,14 +58,16 @@ export async function copyImage(
 ): Promise<CopyImageResult> {
   checkDifferent(request);
   const { source, destination, names } = request;
+  const changes: string[] = [];
   using lease = engine.leases.take("pull");
   try {
-    const compress = destination.transport === "docker" || destination.transport.startsWith("oci");
+    const isSent = destination.transport === "docker" || destination.transport.startsWith("oci");
     await using reader = await openReader(ctx, engine, {
       place: source,
       registry: request.sourceRegistry,
-      compress,
+      compress: isSent && !request.preserveDigests,
       lease,
+      note: (change) => noteChange(request, changes, change),
     });
     const top = await chosenTop(ctx, reader, request);
     await using writer = await openWriter(ctx, engine, {
@@ -80,7 +82,7 @@ export async function copyImage(
     await writer.commit(ctx);
     if (request.referrers)
       await (await import("./transfer/cosign-tags.ts")).copyCosignTags(ctx, engine, request, copying.digests);
-    return { digest: done.digest, changes: copying.changes };
+    return { digest: done.digest, changes: [...changes, ...copying.changes] };
   } finally {
     lease.release();
     // Layers that were only made to be sent.

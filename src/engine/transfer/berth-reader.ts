@@ -1,13 +1,14 @@
 /** `berth:NAME` (`containers-storage:NAME`) as a source: an image, an index or an artifact of the store. */
 import type { Ctx } from "../../core/ctx.ts";
 import { fail, isKind } from "../../core/error.ts";
+import { chainIds } from "../../image/chain.ts";
 import type { Descriptor, Digest } from "../../image/image.ts";
 import { MAX_MANIFEST_BYTES } from "../../image/manifest.ts";
 import type { FetchedManifest } from "../../registry/registry.ts";
 import { runOrdered } from "../../storage/ordered.ts";
 import type { ImageRecord, Lease } from "../../storage/storage.ts";
 import type { Engine } from "../engine.ts";
-import { layerBlob, manifestOver } from "../image-source-stored.ts";
+import { layerBlob, manifestOver, type StoredRequest } from "../image-source-stored.ts";
 import { describe, referrerOf } from "./read-document.ts";
 import type { ImageReader, Place } from "./transfer.ts";
 
@@ -19,6 +20,8 @@ export interface BerthReaderRequest {
   compress: boolean;
   /** Protects the blobs that are made. */
   lease: Lease;
+  /** Told what had to become different. */
+  note: (change: string) => void;
 }
 
 export class BerthReader implements ImageReader {
@@ -48,14 +51,28 @@ export class BerthReader implements ImageReader {
   }
 
   async #image(ctx: Ctx, record: ImageRecord): Promise<FetchedManifest> {
-    const { compress, lease } = this.#request;
+    const { compress, lease, note } = this.#request;
     const stored = { record, lease, compress };
     const layers = await runOrdered(ctx, CONCURRENCY, record.manifest.layers, (inner, _, i) =>
-      layerBlob(inner, this.#engine, stored, i),
+      this.#layer(inner, stored, i),
     );
     lease.protect("blob", record.id);
-    const { bytes, digest, manifest } = manifestOver(this.#engine, record, layers);
+    const { bytes, digest, manifest, changed } = manifestOver(this.#engine, record, layers);
+    if (changed) note("layers are in another compression than the one the image came with");
     return { bytes, descriptor: { mediaType: manifest.mediaType, digest, size: bytes.length } };
+  }
+
+  async #layer(ctx: Ctx, stored: StoredRequest, i: number): Promise<Descriptor> {
+    const listed = stored.record.manifest.layers[i] as Descriptor;
+    const { content, layers } = this.#engine;
+    const diffIds = stored.record.config.rootfs.diff_ids;
+    const isPlain = listed.digest === diffIds[i];
+    if (stored.compress || !isPlain || content.has(listed.digest))
+      return await layerBlob(ctx, this.#engine, stored, i);
+    // The layer came by another image, compressed; its tar is what the manifest lists.
+    const tar = layers.tar(ctx, chainIds(diffIds)[i] as Digest);
+    await content.ingest(ctx, tar, listed, stored.lease);
+    return listed;
   }
 
   #document(digest: Digest, mediaType?: string): FetchedManifest {

@@ -101,13 +101,7 @@ export class Copying {
   }
 
   #note(change: string): void {
-    if (this.#parts.rules.preserveDigests) {
-      throw fail("invalid-argument", `the digest cannot be kept: ${change}`, {
-        reason: "digest-would-change",
-        hint: "leave --preserve-digests away, or what asks for the change",
-      });
-    }
-    if (!this.changes.includes(change)) this.changes.push(change);
+    noteChange(this.#parts.rules, this.changes, change);
   }
 
   async #index(
@@ -268,6 +262,17 @@ export class Copying {
       if (stated?.digest === subject) await this.#document(ctx, document, { top: false, depth: 0 });
     }
   }
+}
+
+/** Once each. Errors: invalid-argument where nothing may change. */
+export function noteChange(rules: { preserveDigests: boolean }, changes: string[], change: string): void {
+  if (rules.preserveDigests) {
+    throw fail("invalid-argument", `the digest cannot be kept: ${change}`, {
+      reason: "digest-would-change",
+      hint: "leave --preserve-digests away, or what asks for the change",
+    });
+  }
+  if (!changes.includes(change)) changes.push(change);
 }
 
 function layerRules(rules: Rules, parts: Pick<LayerRules, "format" | "reader" | "writer">): LayerRules {

@@ -16,6 +16,8 @@ export interface OpenReaderRequest {
   compress: boolean;
   /** Protects what the reader makes in the store; the caller releases it after the reader. */
   lease: Lease;
+  /** Told what the reader had to make different. */
+  note: (change: string) => void;
 }
 
 /** The caller disposes it. Errors: not-found, invalid-argument, data-loss, those of registries.conf. */
