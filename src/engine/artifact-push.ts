@@ -131,7 +131,7 @@ export async function pushFiles(
   return await pushAll(ctx, engine, { client, to, mediaType: OCI_MANIFEST, ...made });
 }
 
-export interface AttachRequest extends ComposeRequest, Omit<RemoteRequest, "reference"> {
+export interface AttachRequest extends Omit<ComposeRequest, "subject">, Omit<RemoteRequest, "reference"> {
   /** What to attach to: a name on a registry, or with `local` in the store. */
   subject: string;
   local: boolean;

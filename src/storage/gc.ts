@@ -32,6 +32,8 @@ const LIVE_BLOBS = `WITH RECURSIVE live(id) AS (
   UNION SELECT digest FROM lease_refs WHERE kind = 'blob'
   UNION SELECT blob FROM layers WHERE blob IS NOT NULL
   UNION SELECT r.child FROM blob_refs r JOIN live ON r.parent = live.id
+  -- What is attached to something lives as long as that does.
+  UNION SELECT m.digest FROM manifests m JOIN live ON m.subject = live.id
 )`;
 
 /** Frees all that nothing needs. Images are roots: remove those first that should go. */

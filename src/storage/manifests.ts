@@ -235,6 +235,11 @@ function forget(
     .map((row) => row.name);
   db.run("DELETE FROM manifest_names WHERE digest = ?", digest);
   db.run("DELETE FROM repo_digests WHERE image_id = ?", digest);
+  // What it is attached to would keep it otherwise.
+  db.run(
+    "DELETE FROM manifests WHERE digest = ? AND subject IS NOT NULL AND NOT EXISTS (SELECT 1 FROM blob_refs WHERE child = digest)",
+    digest,
+  );
   const kept = new Set(ids(db, MEMBERS(KEPT_INDEXES)));
   const nameless = members.filter(
     (id) => !kept.has(id) && db.get("SELECT 1 FROM image_names WHERE image_id = ? LIMIT 1", id) === undefined,

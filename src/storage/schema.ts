@@ -69,6 +69,8 @@ CREATE TABLE IF NOT EXISTS manifests (
   stored        TEXT NOT NULL
 ) WITHOUT ROWID;
 
+CREATE INDEX IF NOT EXISTS manifests_subject ON manifests (subject);
+
 -- One name space with image_names: a name is in one of the two.
 CREATE TABLE IF NOT EXISTS manifest_names (
   name   TEXT PRIMARY KEY,
