@@ -163,6 +163,10 @@ const registryVerbs: EntryTable = {
     summary: "Forget the login of a registry",
     load: async () => (await import("./commands/logout.ts")).logoutCommand,
   },
+  search: {
+    summary: "Look for images on registries",
+    load: async () => (await import("./commands/search.ts")).searchCommand,
+  },
 };
 
 const rmi: Entry = {
