@@ -223,6 +223,7 @@ const image: Entry = {
       load: async () => (await import("./commands/image-prune.ts")).imagePruneCommand,
     },
     rm: { ...rmi, aliases: ["remove"] },
+    search: registryVerbs["search"] as Entry,
     tree: {
       summary: "Show the layers of an image as a tree",
       load: async () => (await import("./commands/image-tree.ts")).imageTreeCommand,

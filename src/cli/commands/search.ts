@@ -48,8 +48,10 @@ function searchFilters(texts: readonly string[]): SearchFilters {
   for (const text of texts) {
     const [key = "", value = ""] = text.split(/=(.*)/s);
     if (key === "stars" && /^\d{1,9}$/.test(value)) filters.stars = Number(value);
-    else if (key === "is-official" && value in BOOLEAN) filters.official = BOOLEAN[value] as boolean;
-    else if (key === "is-automated" && value in BOOLEAN) filters.automated = BOOLEAN[value] as boolean;
+    else if (key === "is-official" && Object.hasOwn(BOOLEAN, value))
+      filters.official = BOOLEAN[value] as boolean;
+    else if (key === "is-automated" && Object.hasOwn(BOOLEAN, value))
+      filters.automated = BOOLEAN[value] as boolean;
     else {
       throw fail("invalid-argument", `invalid filter "${text}"`, {
         reason: "flag-value",
@@ -62,7 +64,7 @@ function searchFilters(texts: readonly string[]): SearchFilters {
 
 /** One line; podman shows 44 characters and three dots, docker 45 with an ellipsis as the last. */
 function shortened(text: string, docker: boolean): string {
-  const characters = [...text];
+  const characters = Array.from(text);
   if (docker) return characters.length <= 45 ? text : `${characters.slice(0, 44).join("")}…`;
   return characters.length <= 44 ? text : `${characters.slice(0, 44).join("")}...`;
 }
