@@ -120,6 +120,10 @@ const images: Entry = {
 };
 
 const imageVerbs: EntryTable = {
+  copy: {
+    summary: "Copy an image between registries, the store, layouts, archives and directories",
+    load: async () => (await import("./commands/copy.ts")).copyCommand,
+  },
   history: {
     summary: "Show the steps an image was made of",
     load: async () => (await import("./commands/history.ts")).historyCommand,

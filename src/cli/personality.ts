@@ -1,8 +1,8 @@
 /**
- * The binary is multi-call: linked as `docker`, `podman`, `crictl` or `buildah` it keeps that
+ * The binary is multi-call: linked as `docker`, `podman`, `skopeo`, `crictl` or `buildah` it keeps that
  * command's habits of spacing, order, wording and exit codes. As `berth` it speaks like podman.
  */
-export type Name = "berth" | "docker" | "podman" | "crictl" | "buildah";
+export type Name = "berth" | "docker" | "podman" | "crictl" | "buildah" | "skopeo";
 
 export interface Personality {
   name: Name;
@@ -22,6 +22,7 @@ const FINISHED: Record<Name, boolean> = {
   podman: true,
   crictl: false,
   buildah: false,
+  skopeo: true,
 };
 
 /** By the name the program was called with; anything unknown is berth itself. */

@@ -28,6 +28,7 @@ export type { Login } from "./auth-file.ts";
 
 /** `repository` is "host[:port][/path]". Errors: invalid-argument for an unreadable file, unauthenticated for a broken helper. */
 export function findLogin(ctx: Ctx, repository: string, options: RegistryOptions): Login | undefined {
+  if (options.anonymous === true) return undefined;
   if (options.credentials !== undefined)
     return loginOf(options.credentials.username, options.credentials.password);
   let broken: EngineError | undefined;

@@ -68,6 +68,8 @@ export interface Credentials {
 
 export interface RegistryOptions {
   credentials?: Credentials;
+  /** No credentials are looked for. */
+  anonymous?: boolean;
   /** `--tls-verify=false`: allows plain HTTP and unverified TLS for this call. */
   tlsVerify?: boolean;
   /** Alternative to /etc/containers/registries.conf (and its .d), for tests and `--registries-conf`. */
