@@ -25,6 +25,8 @@ export function exitCodeOf(error: unknown, path: string, personality: Personalit
   if (kind === "not-modified" || kind === "canceled") return exit;
   if (personality.docker) return dockerExitCode(error, path, exit);
   if (REMOVERS.has(path)) {
+    // podman has no number of its own for an image with several names.
+    if (isReason(error, "image-has-names")) return exit;
     if (kind === "not-found") return 1;
     if (kind === "in-use" || kind === "conflict") return 2;
   }
@@ -87,6 +89,14 @@ function plainLines(error: unknown, context: ErrorContext): string[] {
 const DOCKER_WORDS: [RegExp, string][] = [
   [/^no container with name or ID "(.*)" found: no such container$/, "No such container: $1"],
   [/^(.*): image not known$/, "No such image: $1"],
+  [
+    /^image "(.*)" is in use by container ([0-9a-f]{12}).*$/,
+    'conflict: unable to remove repository reference "$1" (must force) - container $2 is using its referenced image',
+  ],
+  [
+    /^unable to delete image "(.*)" by ID with more than one tag .*$/,
+    "conflict: unable to delete $1 (must be forced) - image is referenced in multiple repositories",
+  ],
   [/^no such object: "(.*)"$/, "No such object: $1"],
 ];
 

@@ -1,12 +1,6 @@
 /** image mount and unmount: an image's files to look into, without a container. */
 import type { Ctx } from "../core/ctx.ts";
-import {
-  type ImageMount,
-  imageMounts,
-  lockImageMount,
-  mountImage,
-  unmountImage,
-} from "../storage/image-mounts.ts";
+import { imageMounts, lockImageMount, mountImage, unmountImage } from "../storage/image-mounts.ts";
 import type { ImageRecord } from "../storage/storage.ts";
 import type { Engine } from "./engine.ts";
 
@@ -16,12 +10,12 @@ export interface MountedImage {
 }
 
 /** Mounts it read-only, or counts one more. Errors: not-found, invalid-argument (too many layers). */
-export function mount(_ctx: Ctx, engine: Engine, request: { image: string }): MountedImage {
+export async function mount(ctx: Ctx, engine: Engine, request: { image: string }): Promise<MountedImage> {
   const { id } = engine.images.resolve(request.image);
-  using _lock = lockImageMount(engine, id);
+  using _lock = await lockImageMount(ctx, engine, id);
   // Somebody may have removed it before we had the lock.
   const record = engine.images.resolve(id);
-  const { path } = mountImage({ ...partsOf(engine), layers: engine.layers }, record);
+  const { path } = mountImage(engine, record);
   addEvent(engine, record, "mount");
   return { record, path };
 }
@@ -37,29 +31,24 @@ export function mounted(_ctx: Ctx, engine: Engine): MountedImage[] {
 }
 
 /** Counts one less and unmounts at none, with `force` at once. The id, or undefined if it was not mounted. Errors: not-found, in-use. */
-export function unmount(
-  _ctx: Ctx,
+export async function unmount(
+  ctx: Ctx,
   engine: Engine,
   request: { image: string; force: boolean },
-): string | undefined {
+): Promise<string | undefined> {
   const record = engine.images.resolve(request.image);
-  using _lock = lockImageMount(engine, record.id);
+  using _lock = await lockImageMount(ctx, engine, record.id);
   if (!unmountImage(engine, record.id, { force: request.force })) return undefined;
   addEvent(engine, record, "unmount");
   return record.id;
 }
 
-/** Unmounts every image, also one that has lost its record. */
-export function unmountAll(engine: Engine, request: { force: boolean }): string[] {
-  return imageMounts(engine).map(({ id }: ImageMount) => {
-    using _lock = lockImageMount(engine, id);
-    unmountImage(engine, id, request);
-    return id;
-  });
-}
-
-function partsOf({ sys, paths }: Engine): Pick<Engine, "sys" | "paths"> {
-  return { sys, paths };
+/** Unmounts every image, also one that has lost its record, however busy. */
+export async function unmountAll(ctx: Ctx, engine: Engine): Promise<void> {
+  for (const { id } of imageMounts(engine)) {
+    using _lock = await lockImageMount(ctx, engine, id);
+    unmountImage(engine, id, { force: true });
+  }
 }
 
 function addEvent(engine: Engine, { id, names }: ImageRecord, action: string): void {

@@ -1,12 +1,9 @@
-/** The verbs on stored images: list, tag, untag, rmi, prune, history. */
+/** The verbs on stored images: list, tag, untag. */
 import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
 import { parseTimestamp } from "../core/time.ts";
 import { formatReference, parseReference, withDefaultTag } from "../image/reference.ts";
-import { chainIds } from "../image/chain.ts";
-import { collectGarbage } from "../storage/gc.ts";
 import type { ImageRecord } from "../storage/storage.ts";
-import { storeUsage } from "../storage/usage.ts";
 import type { Engine, Filter } from "./engine.ts";
 import { hasLabel, matcher, parseBoolean, type Test } from "./filter.ts";
 
@@ -58,7 +55,8 @@ function createdMs(record: ImageRecord): number {
   return Number.isNaN(ms) ? 0 : ms;
 }
 
-function imageTests(engine: Engine, used: Map<string, number>): Record<string, Test<ImageSummary>> {
+/** What `--filter` knows of images; `used`: how many containers stand on each. */
+export function imageTests(engine: Engine, used: Map<string, number>): Record<string, Test<ImageSummary>> {
   const anchor = (name: string): number => createdMs(engine.images.resolve(name));
   const isAfter = (value: string, e: ImageSummary): boolean => createdMs(e.record) > anchor(value);
   return {
@@ -73,7 +71,7 @@ function imageTests(engine: Engine, used: Map<string, number>): Record<string, T
     after: isAfter,
     until: (value, e) => createdMs(e.record) < parseTimestamp(value),
     intermediate: (value) => !parseBoolean("intermediate", value),
-    readonly: (value) => !parseBoolean("readonly", value),
+    readonly: (value, e) => parseBoolean("readonly", value) === (e.record.additionalStore !== undefined),
     manifest: (value) => !parseBoolean("manifest", value),
   };
 }
@@ -124,107 +122,4 @@ export function untag(_ctx: Ctx, engine: Engine, request: { image: string; names
       engine.events.add({ type: "image", action: "untag", id: image.id, name, attributes: {} });
     }
   });
-}
-
-export interface Removed {
-  untagged: string[];
-  deleted: string[];
-}
-
-export interface RemoveImageRequest {
-  image: string;
-  /** By id with all its names, and although containers stand on it. */
-  force: boolean;
-  /** With `force`: those containers go too, as with podman; docker leaves them. */
-  containers?: boolean;
-  /** With all its names, but not if a container stands on it. */
-  allNames?: boolean;
-  /** An unknown image is no error. */
-  ignore?: boolean;
-}
-
-/**
- * Removes a name, and the image with its unshared layers when that was the last. Errors: not-found,
- * in-use (containers stand on it; several names and no force).
- */
-export async function removeImage(ctx: Ctx, engine: Engine, request: RemoveImageRequest): Promise<Removed> {
-  const found = engine.images.find(request.image);
-  if (found === undefined && request.ignore === true) return { untagged: [], deleted: [] };
-  const image = found ?? engine.images.resolve(request.image);
-  const onlyName = !isIdOf(request.image, image.id) && image.names.length > 1;
-  if (request.force && request.containers === true && !onlyName) {
-    const { remove } = await import("./remove.ts");
-    for (const id of engine.records.usersOf(image.id)) {
-      await remove(ctx, engine, { container: id, force: true, volumes: true });
-    }
-  }
-  const inUse = (id: string): string[] => engine.records.usersOf(id);
-  const { force, allNames = false } = request;
-  const result = engine.images.remove(request.image, { force, allNames, inUse });
-  for (const name of result.untagged) {
-    engine.events.add({ type: "image", action: "untag", id: image.id, name, attributes: {} });
-  }
-  for (const id of result.deleted) {
-    engine.events.add({ type: "image", action: "remove", id, name: image.names[0] ?? id, attributes: {} });
-  }
-  return result;
-}
-
-function isIdOf(text: string, id: string): boolean {
-  return (
-    /^(sha256:)?[0-9a-f]+$/.test(text) && id.replace("sha256:", "").startsWith(text.replace("sha256:", ""))
-  );
-}
-
-/** Dangling images; with `all`, every image no container stands on. Returns ids and bytes given back. */
-export async function pruneImages(
-  ctx: Ctx,
-  engine: Engine,
-  request: { all: boolean; filters: Filter[] },
-): Promise<{ deleted: string[]; reclaimed: number }> {
-  const matches = matcher(request.filters, imageTests(engine, engine.records.usedImages()));
-  const deleted: string[] = [];
-  let reclaimed = 0;
-  const seen = new Set<string>();
-  for (const entry of listImages(ctx, engine, { all: true, filters: [] })) {
-    const { record } = entry;
-    const isWanted = (request.all || record.names.length === 0) && entry.containers === 0 && matches(entry);
-    if (!isWanted || seen.has(record.id)) continue;
-    seen.add(record.id);
-    reclaimed += storeUsage(engine.store).images.find((one) => one.id === record.id)?.unique ?? 0;
-    deleted.push(...(await removeImage(ctx, engine, { image: record.id, force: true })).deleted);
-  }
-  // What a repair of the store, or an untagged pull, has left without an image.
-  reclaimed += collectGarbage(engine.store).bytes;
-  return { deleted, reclaimed };
-}
-
-export interface HistoryLine {
-  id: string;
-  created: string;
-  createdBy: string;
-  size: number;
-  comment: string;
-  tags: string[];
-}
-
-/** Newest first. Errors: not-found. */
-export function history(_ctx: Ctx, engine: Engine, request: { image: string }): HistoryLine[] {
-  const image = engine.images.resolve(request.image);
-  const sizes = chainIds(image.config.rootfs.diff_ids).map((id) => engine.layers.get(id)?.size ?? 0);
-  let next = 0;
-  const lines = image.config.history.map((entry) => ({
-    id: "<missing>",
-    created: entry.created ?? "",
-    createdBy: entry.created_by ?? "",
-    size: entry.empty_layer === true ? 0 : (sizes[next++] ?? 0),
-    comment: entry.comment ?? "",
-    tags: [] as string[],
-  }));
-  const newest = lines.at(-1);
-  if (newest !== undefined) {
-    newest.id = image.id;
-    newest.tags = image.names;
-  }
-  return lines.reverse();
 }

@@ -8,7 +8,7 @@ import { storeUsage } from "../storage/usage.ts";
 import { cgroupMode, removeCgroup } from "../sys/cgroup.ts";
 import type { Engine, Filter } from "./engine.ts";
 import { refreshAll } from "./refresh.ts";
-import { pruneImages } from "./images.ts";
+import { pruneImages } from "./prune-images.ts";
 import { prune, remove } from "./remove.ts";
 
 export interface UsageItem {
@@ -136,6 +136,8 @@ export async function check(
   const findings = await checkStore(ctx, engine.store, { ...request, containers: known, inUse });
   const { checkContainers } = await import("./check-containers.ts");
   findings.push(...(await checkContainers(ctx, engine, request.repair)));
+  const { checkImageMounts } = await import("./image-mount.ts");
+  findings.push(...(await checkImageMounts(ctx, engine, request.repair)));
   return { findings };
 }
 
@@ -149,6 +151,8 @@ export async function reset(ctx: Ctx, engine: Engine): Promise<void> {
   // A damaged store above all must be possible to take apart.
   const { checkContainers } = await import("./check-containers.ts");
   await checkContainers(ctx, engine, true);
+  const { unmountAll } = await import("./image-mount.ts");
+  await unmountAll(ctx, engine);
   for (const network of engine.network.list()) engine.network.destroy(ctx, network.name);
   for (const name of readdirSync(engine.paths.netns)) engine.network.removeNetns(name);
   engine.close();

@@ -4,6 +4,7 @@
  * directories that mean nothing.
  */
 import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
 import { failpoint } from "../core/failpoint.ts";
 import { digestAlgorithm, digestHex } from "../image/digest.ts";
@@ -34,8 +35,12 @@ export interface ImageMount {
 const MAX_LAYERS = 499;
 
 /** Held while an image is mounted, unmounted or removed. */
-export function lockImageMount({ sys, paths }: Pick<ImageMountDeps, "sys" | "paths">, id: Digest): FileLock {
-  return FileLock.sync({ sys, dir: paths.locks, name: `image-${fileName(id)}` });
+export async function lockImageMount(
+  ctx: Ctx,
+  { sys, paths }: Pick<ImageMountDeps, "sys" | "paths">,
+  id: Digest,
+): Promise<FileLock> {
+  return await FileLock.acquire(ctx, { sys, dir: paths.locks, name: `image-${fileName(id)}` });
 }
 
 function fileName(id: Digest): string {

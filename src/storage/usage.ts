@@ -114,6 +114,23 @@ export function storeUsage(deps: UsageDeps): StoreUsage {
   };
 }
 
+/** Allocated bytes of each layer, each blob, and of what is half made or thrown away, by path. */
+export function contentBytes(deps: UsageDeps): Map<string, number> {
+  const { sys, paths } = deps;
+  const places = [paths.ingest, paths.trash].flatMap((dir) => namesIn(dir).map((name) => `${dir}/${name}`));
+  return new Map([
+    ...[...layerBytes(deps)].map(([id, bytes]) => [paths.layer(id), bytes] as const),
+    ...[...blobBytes(deps)].map(([digest, bytes]) => [paths.blob(digest), bytes] as const),
+    ...places.map((path) => [path, treeBytes(sys, path)] as const),
+  ]);
+}
+
+/** Bytes of what was there `before` and is not any more. */
+export function freedSince({ sys }: UsageDeps, before: Map<string, number>): number {
+  const isThere = (path: string): boolean => statOrNothing(sys, AT_FDCWD, path) !== undefined;
+  return sum([...before].filter(([path]) => !isThere(path)).map(([, bytes]) => bytes));
+}
+
 function sum(values: Iterable<number>): number {
   let total = 0;
   for (const value of values) total += value;

@@ -40,7 +40,7 @@ export const historyCommand = defineCommand({
   async run(invocation) {
     const { ctx, flags, args, out, personality } = invocation;
     const engine = await invocation.engine();
-    const { history } = await import("../../engine/images.ts");
+    const { history } = await import("../../engine/history.ts");
     const noTrunc = flags["no-trunc"];
     const rows = history(ctx, engine, { image: args[0] as string }).map((step) => ({
       ID: shortId(step.id, noTrunc),

@@ -33,8 +33,8 @@ export const imageMountCommand = defineCommand({
     }
     const done: Shown[] = [];
     const wanted = flags.all ? engine.images.list().map(({ id }) => id) : args;
-    const code = await forEach(invocation, wanted, (image) => {
-      const one = mount(ctx, engine, { image });
+    const code = await forEach(invocation, wanted, async (image) => {
+      const one = await mount(ctx, engine, { image });
       done.push({ ...one, name: flags.all ? nameOf(one) : image });
     });
     await print(invocation, done, flags.format);
@@ -63,9 +63,10 @@ export const imageUnmountCommand = defineCommand({
     const engine = await invocation.engine();
     const { mounted, unmount } = await import("../../engine/image-mount.ts");
     const images = flags.all ? mounted(ctx, engine).map(({ record }) => record.id) : args;
-    return forEach(invocation, images, (image) =>
-      unmount(ctx, engine, { image, force: flags.force })?.replace(/^sha256:/, ""),
-    );
+    return forEach(invocation, images, async (image) => {
+      const id = await unmount(ctx, engine, { image, force: flags.force });
+      return id?.replace(/^sha256:/, "");
+    });
   },
 });
 

@@ -3,6 +3,7 @@ import { confirm } from "../confirm.ts";
 import { parseFilters } from "../filters.ts";
 import { forceFlag, plainFilterFlag } from "../list-flags.ts";
 import { humanSize } from "../units.ts";
+import { removedLines } from "./rmi.ts";
 
 export const imagePruneCommand = defineCommand({
   usage: "[options]",
@@ -17,12 +18,12 @@ export const imagePruneCommand = defineCommand({
   async run({ ctx, flags, out, engine, personality }) {
     const what = flags.all ? "all images without a container" : "all images without a name";
     if (!flags.force && !(await confirm(`WARNING! This will remove ${what}.`))) return;
-    const { pruneImages } = await import("../../engine/images.ts");
+    const { pruneImages } = await import("../../engine/prune-images.ts");
     const request = { all: flags.all, filters: parseFilters(flags.filter) };
-    const { deleted, reclaimed } = await pruneImages(ctx, await engine(), request);
-    if (!personality.docker) return deleted.forEach((id) => out.line(id.replace(/^sha256:/, "")));
-    if (deleted.length > 0) out.line("Deleted Images:");
-    for (const id of deleted) out.line(`deleted: ${id}`);
-    out.line(`${deleted.length > 0 ? "\n" : ""}Total reclaimed space: ${humanSize(reclaimed)}`);
+    const pruned = await pruneImages(ctx, await engine(), request);
+    if (!personality.docker) return pruned.deleted.forEach((id) => out.line(id.replace(/^sha256:/, "")));
+    const lines = removedLines(pruned, true).map((line) => line.toLowerCase());
+    if (lines.length > 0) out.line(["Deleted Images:", ...lines, ""].join("\n"));
+    out.line(`Total reclaimed space: ${humanSize(pruned.reclaimed)}`);
   },
 });
