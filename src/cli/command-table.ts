@@ -2,6 +2,7 @@
  * Every command by name. Only summaries live here: the command itself is loaded when called, so
  * that start-up costs no more than the command needs.
  */
+import { artifact } from "./artifact-table.ts";
 import type { AnyCommand } from "./command.ts";
 
 export type Category = "containers" | "images" | "networks" | "system";
@@ -310,6 +311,7 @@ export const commandTable: EntryTable = {
   images,
   rmi: { ...rmi, category: "images" },
   image,
+  artifact,
   network,
   completion: {
     summary: "Print a completion script for a shell",

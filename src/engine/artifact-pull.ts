@@ -9,10 +9,12 @@ import { digestHex } from "../image/digest.ts";
 import type { Descriptor, Digest, Manifest } from "../image/image.ts";
 import { formatReference, repositoryName } from "../image/reference.ts";
 import { runOrdered } from "../storage/ordered.ts";
+import { admit } from "./admit.ts";
 import { manifestOf, resolveArtifact } from "./artifact-list.ts";
 import { artifactIn, openRemote, type Remote, type RemoteRequest } from "./artifact-remote.ts";
 import { writeFiles, type Written } from "./artifact-write.ts";
 import type { Engine } from "./engine.ts";
+import { signaturesAt } from "./signatures.ts";
 
 const CONCURRENCY = 4;
 
@@ -22,8 +24,7 @@ export async function pullArtifact(
   engine: Engine,
   request: RemoteRequest,
 ): Promise<{ digest: Digest; reference: string }> {
-  const remote = await openRemote(ctx, engine, request);
-  const manifest = artifactIn(remote);
+  const { remote, manifest } = await openArtifact(ctx, engine, request);
   const { reference, bytes, descriptor } = remote;
   const { digest, mediaType } = descriptor;
   using lease = engine.leases.take("pull");
@@ -45,6 +46,23 @@ export async function pullArtifact(
   });
   engine.events.add({ type: "artifact", action: "pull", id: digest, name, attributes: {} });
   return { digest, reference: name };
+}
+
+/** Nothing of it is believed before the policy has been asked. */
+async function openArtifact(
+  ctx: Ctx,
+  engine: Engine,
+  request: RemoteRequest,
+): Promise<{ remote: Remote; manifest: Manifest }> {
+  const remote = await openRemote(ctx, engine, request);
+  const manifest = artifactIn(remote);
+  const { reference, bytes, client } = remote;
+  const documents = [{ digest: remote.descriptor.digest, bytes }];
+  await admit(ctx, engine, {
+    candidate: { transport: "docker", reference, documents },
+    signatures: signaturesAt(client),
+  });
+  return { remote, manifest };
 }
 
 async function* reported(
@@ -77,8 +95,7 @@ export async function pullFiles(
   engine: Engine,
   request: PullFilesRequest,
 ): Promise<{ digest: Digest; files: Written[] }> {
-  const remote = await openRemote(ctx, engine, request);
-  const manifest = artifactIn(remote);
+  const { remote, manifest } = await openArtifact(ctx, engine, request);
   const files = await writeFiles(ctx, engine, {
     files: selected(manifest, request, formatReference(remote.reference)),
     directory: request.directory,
