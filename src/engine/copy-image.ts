@@ -14,7 +14,9 @@ import { isIndex, parseManifest } from "../image/manifest.ts";
 import { selectPlatform } from "../image/platform.ts";
 import type { FetchedManifest, RegistryOptions } from "../registry/registry.ts";
 import { collectGarbage } from "../storage/gc.ts";
+import type { SignedDocument } from "../trust/trust.ts";
 import type { Engine } from "./engine.ts";
+import { admitSource } from "./transfer/admit-source.ts";
 import { Copying, entryDocument, MAX_NESTING, noteChange } from "./transfer/copying.ts";
 import { openReader, openWriter } from "./transfer/open.ts";
 import type { LayerTarget } from "./transfer/recompress.ts";
@@ -41,6 +43,8 @@ export interface CopyImageRequest {
   names: Reference[];
   sourceRegistry: RegistryOptions;
   destinationRegistry: RegistryOptions;
+  /** It goes along with something that the policy has let in. */
+  isAttached?: boolean;
 }
 
 export interface CopyImageResult {
@@ -69,7 +73,8 @@ export async function copyImage(
       lease,
       note: (change) => noteChange(request, changes, change),
     });
-    const top = await chosenTop(ctx, reader, request);
+    const { top, documents } = await chosenTop(ctx, reader, request);
+    if (request.isAttached !== true) await admitSource(ctx, engine, reader, documents);
     await using writer = await openWriter(ctx, engine, {
       place: destination,
       registry: request.destinationRegistry,
@@ -99,16 +104,18 @@ function checkDifferent({ source, destination }: CopyImageRequest): void {
   });
 }
 
-/** The document that will be at the destination: the source's, or what its index has for the platform. */
+/** The document that will be at the destination: the source's, or what its index has for the platform; with the indexes on the way to it. */
 async function chosenTop(
   ctx: Ctx,
   reader: ImageReader,
   { multiArch, platform }: CopyImageRequest,
-): Promise<FetchedManifest> {
+): Promise<{ top: FetchedManifest; documents: SignedDocument[] }> {
   let at = await reader.manifest(ctx);
+  const documents: SignedDocument[] = [];
   for (let depth = 0; depth <= MAX_NESTING; depth++) {
     const document = parseManifest(at.bytes, at.descriptor.mediaType);
-    if (!isIndex(document) || multiArch !== "system") return at;
+    documents.unshift({ bytes: at.bytes, digest: at.descriptor.digest });
+    if (!isIndex(document) || multiArch !== "system") return { top: at, documents };
     at = await entryDocument(ctx, reader, selectPlatform(document, platform));
   }
   throw fail(

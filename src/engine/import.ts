@@ -11,6 +11,7 @@ import { OCI_CONFIG, OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, OCI_MANIFEST } f
 import { hostPlatform, parsePlatform } from "../image/platform.ts";
 import { collectGarbage } from "../storage/gc.ts";
 import type { ImageRecord, LayerRecord } from "../storage/storage.ts";
+import { admit } from "./admit.ts";
 import type { Engine } from "./engine.ts";
 import { localName } from "./images.ts";
 
@@ -29,6 +30,7 @@ export async function importRootfs(ctx: Ctx, engine: Engine, request: ImportRequ
   const name = request.name === undefined ? undefined : localName(request.name);
   const platform = request.platform === undefined ? hostPlatform() : parsePlatform(request.platform);
   const config = applyChanges({}, request.changes);
+  await admit(ctx, engine, { candidate: { transport: "tarball", documents: [] } });
   try {
     const record = await store(ctx, engine, {
       source: request.source,

@@ -8,23 +8,33 @@ import { optionalList, optionalString, optionalStrings, asObject, invalid } from
 import type { Descriptor, Index, Manifest } from "../image/image.ts";
 import { isIndex, MAX_MANIFEST_BYTES, parseManifest } from "../image/manifest.ts";
 import {
+  COSIGN_ARTIFACT,
   DOCKER_CONFIG,
   DOCKER_LAYER,
   DOCKER_LAYER_GZIP,
   DOCKER_MANIFEST,
   isIndexType,
+  isSigstoreBundleType,
 } from "../image/media-types.ts";
 import { selectPlatform } from "../image/platform.ts";
 import { formatReference, parseReference, withDefaultTag } from "../image/reference.ts";
+import type { SignedDocument } from "../trust/trust.ts";
 import { type ImageSource, readVerified } from "./image-source.ts";
 import type { ImageLayout, StoredFile } from "./load-layout.ts";
 
 export interface FoundImage {
   source: ImageSource;
   names: string[];
+  format: "oci" | "docker" | "dir";
+  /** oci: what index.json calls it. */
+  refName?: string;
+  /** The manifest, then the indexes on the way to it, innermost first; index.json itself is none of them. */
+  documents: SignedDocument[];
 }
 
 const MAX_NESTING = 4;
+
+const REF_NAME = "org.opencontainers.image.ref.name";
 
 /** Errors: invalid-argument (no image, malformed), not-found (incomplete), data-loss. */
 export async function findImages(ctx: Ctx, layout: ImageLayout): Promise<FoundImage[]> {
@@ -33,7 +43,7 @@ export async function findImages(ctx: Ctx, layout: ImageLayout): Promise<FoundIm
   const docker = manifest === undefined ? undefined : parseJson("manifest.json", manifest);
   if (index !== undefined) return await ociImages(ctx, layout, { index, docker });
   if (Array.isArray(docker)) return await dockerImages(ctx, layout, docker);
-  if (manifest !== undefined) return [{ source: sourceOf(layout, manifest), names: [] }];
+  if (manifest !== undefined) return [found("dir", sourceOf(layout, manifest), [])];
   throw fail(
     "invalid-argument",
     "this is no archive of images: it has neither manifest.json nor index.json",
@@ -42,6 +52,11 @@ export async function findImages(ctx: Ctx, layout: ImageLayout): Promise<FoundIm
       hint: 'a root file system is imported with "berth import"',
     },
   );
+}
+
+function found(format: FoundImage["format"], source: ImageSource, names: string[]): FoundImage {
+  const { manifestBytes: bytes, manifestDigest: digest } = source;
+  return { source, names, format, documents: [{ bytes, digest }] };
 }
 
 function parseJson(what: string, bytes: Uint8Array): unknown {
@@ -69,26 +84,27 @@ async function ociImages(
 ): Promise<FoundImage[]> {
   const top = parseManifest(index);
   if (!isIndex(top)) throw invalid("index.json", "it is not an image index");
-  const found = new Map<string, FoundImage>();
+  const images = new Map<string, FoundImage>();
   for (const group of groups(top)) {
-    const source = await resolveEntry(ctx, layout, { ...top, manifests: group });
-    const known = found.get(source.manifestDigest) ?? {
-      source,
-      names: dockerNames(layout, docker, source.manifest),
+    const first = group[0] as Descriptor;
+    const resolved = await resolveEntry(ctx, layout, { ...top, manifests: group });
+    const digest = resolved.source.manifestDigest;
+    const known = images.get(digest) ?? {
+      ...resolved,
+      names: dockerNames(layout, docker, resolved.source.manifest),
+      ...refNameOf(first),
     };
-    known.names = [...new Set([...known.names, ...nameOf(group[0] as Descriptor)])];
-    found.set(source.manifestDigest, known);
+    known.names = [...new Set([...known.names, ...nameOf(first)])];
+    images.set(digest, known);
   }
-  if (found.size === 0) throw invalid("index.json", "it lists no image");
-  return [...found.values()];
+  if (images.size === 0) throw invalid("index.json", "it lists no image");
+  return [...images.values()];
 }
 
 /** Entries of one name belong together: they are platforms of one image. So do entries without a name that have platforms. */
 function groups(index: Index): Descriptor[][] {
   const byName = new Map<string, Descriptor[]>();
-  const images = index.manifests.filter(
-    (entry) => entry.annotations?.["vnd.docker.reference.type"] === undefined,
-  );
+  const images = index.manifests.filter((entry) => !isAttached(entry));
   for (const entry of images) {
     const name = annotatedName(entry) ?? (entry.platform === undefined ? entry.digest : "");
     byName.set(name, [...(byName.get(name) ?? []), entry]);
@@ -96,8 +112,24 @@ function groups(index: Index): Descriptor[][] {
   return [...byName.values()];
 }
 
+/** Attestations of BuildKit, signatures of cosign by tag or as bundles. */
+function isAttached({ annotations, artifactType = "" }: Descriptor): boolean {
+  const refName = annotations?.[REF_NAME] ?? "";
+  return (
+    annotations?.["vnd.docker.reference.type"] !== undefined ||
+    isSigstoreBundleType(artifactType) ||
+    artifactType === COSIGN_ARTIFACT ||
+    /^sha\d+-[0-9a-f]+\.(sig|att|sbom)$/.test(refName)
+  );
+}
+
+function refNameOf({ annotations }: Descriptor): { refName?: string } {
+  const refName = annotations?.[REF_NAME];
+  return refName === undefined ? {} : { refName };
+}
+
 function annotatedName({ annotations }: Descriptor): string | undefined {
-  return annotations?.["io.containerd.image.name"] ?? annotations?.["org.opencontainers.image.ref.name"];
+  return annotations?.["io.containerd.image.name"] ?? annotations?.[REF_NAME];
 }
 
 /** A bare tag names no image; what is no reference at all is passed over, because the annotation may hold anything. */
@@ -112,13 +144,18 @@ function nameOf(entry: Descriptor): string[] {
   }
 }
 
-async function resolveEntry(ctx: Ctx, layout: ImageLayout, index: Index): Promise<ImageSource> {
+async function resolveEntry(ctx: Ctx, layout: ImageLayout, index: Index): Promise<FoundImage> {
   let at = index;
+  const indexes: SignedDocument[] = [];
   for (let depth = 0; depth <= MAX_NESTING; depth++) {
     const entry = at.manifests.length === 1 ? (at.manifests[0] as Descriptor) : selectPlatform(at);
     const bytes = await readVerified(layout.blob(ctx, entry), entry, MAX_MANIFEST_BYTES);
-    if (!isIndexType(entry.mediaType))
-      return { ...sourceOf(layout, bytes, entry.mediaType), manifestDigest: entry.digest };
+    if (!isIndexType(entry.mediaType)) {
+      const source = { ...sourceOf(layout, bytes, entry.mediaType), manifestDigest: entry.digest };
+      const image = found("oci", source, []);
+      return { ...image, documents: [...image.documents, ...indexes] };
+    }
+    indexes.unshift({ bytes, digest: entry.digest });
     at = parseManifest(bytes, entry.mediaType) as Index;
   }
   throw invalid("index.json", `indexes are nested deeper than ${MAX_NESTING} levels`);
@@ -145,20 +182,18 @@ function dockerEntry(value: unknown): DockerEntry {
 }
 
 async function dockerImages(ctx: Ctx, layout: ImageLayout, entries: unknown[]): Promise<FoundImage[]> {
-  const found: FoundImage[] = [];
+  const images: FoundImage[] = [];
   for (const entry of entries.map(dockerEntry)) {
     const layers: Descriptor[] = [];
     for (const name of entry.layers) layers.push(await layerDescriptor(ctx, layout, memberOf(layout, name)));
     const config = { mediaType: DOCKER_CONFIG, ...memberOf(layout, entry.config) };
     const manifest = { schemaVersion: 2, mediaType: DOCKER_MANIFEST, config, layers };
     const bytes = new TextEncoder().encode(JSON.stringify(manifest));
-    found.push({
-      source: { ...sourceOf(layout, bytes), what: entry.config },
-      names: entry.repoTags.map(repoTag),
-    });
+    const source = { ...sourceOf(layout, bytes), what: entry.config };
+    images.push(found("docker", source, entry.repoTags.map(repoTag)));
   }
-  if (found.length === 0) throw invalid("manifest.json", "it lists no image");
-  return found;
+  if (images.length === 0) throw invalid("manifest.json", "it lists no image");
+  return images;
 }
 
 function memberOf(layout: ImageLayout, name: string): StoredFile {

@@ -1,14 +1,18 @@
 /** load: images from an archive (Docker's or OCI, from a file or a stream, compressed or not) or an OCI layout directory. */
-import { closeSync, openSync, read, statSync } from "node:fs";
+import { closeSync, openSync, read, realpathSync, statSync } from "node:fs";
 import type { Ctx } from "../core/ctx.ts";
 import { EngineError, fail } from "../core/error.ts";
 import { collectGarbage } from "../storage/gc.ts";
+import { parseReference } from "../image/reference.ts";
 import { ioError } from "../storage/files.ts";
 import type { Lease, PutImageRequest } from "../storage/storage.ts";
+import type { Candidate } from "../trust/trust.ts";
+import { admit } from "./admit.ts";
 import type { Engine } from "./engine.ts";
 import { storeLayers } from "./image-source.ts";
-import { findImages } from "./load-images.ts";
+import { type FoundImage, findImages } from "./load-images.ts";
 import { DirectoryLayout, type ImageLayout } from "./load-layout.ts";
+import { layoutSignatures } from "./signatures.ts";
 
 export interface LoadRequest {
   source: AsyncIterable<Uint8Array> | { path: string };
@@ -54,10 +58,11 @@ async function loadSource(
   if (isDirectory) {
     using layout = new DirectoryLayout(engine.sys, source.path);
     using lease = engine.leases.take("load");
-    return await loadLayout(ctx, engine, layout, lease);
+    const path = realpathSync(source.path);
+    return await loadLayout(ctx, engine, { layout, lease, isDirectory, path });
   }
   try {
-    return await loadStream(ctx, engine, "path" in source ? fileStream(source.path) : source);
+    return await loadStream(ctx, engine, source);
   } finally {
     // Members that no image needs went into the store as well, and so did all of an archive that failed.
     collectGarbage(engine.store);
@@ -67,23 +72,35 @@ async function loadSource(
 async function loadStream(
   ctx: Ctx,
   engine: Engine,
-  stream: AsyncIterable<Uint8Array>,
+  source: LoadRequest["source"],
 ): Promise<{ names: string[]; ids: string[] }> {
   const { plainStream } = await import("./load-stream.ts");
   const { ArchiveLayout } = await import("./load-archive.ts");
   using lease = engine.leases.take("load");
+  const stream = "path" in source ? fileStream(source.path) : source;
   const layout = await ArchiveLayout.read(ctx, engine, plainStream(ctx, stream), lease);
-  return await loadLayout(ctx, engine, layout, lease);
+  const place = "path" in source ? { path: realpathSync(source.path) } : {};
+  return await loadLayout(ctx, engine, { layout, lease, isDirectory: false, ...place });
+}
+
+interface LoadedPlace {
+  layout: ImageLayout;
+  lease: Lease;
+  isDirectory: boolean;
+  /** Without links; absent for what comes through a pipe. */
+  path?: string;
 }
 
 async function loadLayout(
   ctx: Ctx,
   engine: Engine,
-  layout: ImageLayout,
-  lease: Lease,
+  place: LoadedPlace,
 ): Promise<{ names: string[]; ids: string[] }> {
+  const { layout, lease } = place;
   const complete: PutImageRequest[] = [];
-  for (const { source, names } of await findImages(ctx, layout)) {
+  const images = await findImages(ctx, layout);
+  for (const image of images) await admitLoaded(ctx, engine, place, image);
+  for (const { source, names } of images) {
     complete.push(await storeLayers(ctx, engine, source, { names, repoDigests: [], lease }));
   }
   const records = engine.db.durable(() => complete.map((request) => engine.images.put(request)));
@@ -98,6 +115,27 @@ async function loadLayout(
     });
   }
   return { names: [...new Set(names)], ids: [...new Set(records.map((record) => record.id))] };
+}
+
+/** By the policy of the kind of place it is. */
+async function admitLoaded(ctx: Ctx, engine: Engine, place: LoadedPlace, image: FoundImage): Promise<void> {
+  const { layout, isDirectory, path } = place;
+  const { format, refName, documents, names } = image;
+  const [name] = names;
+  const candidate = {
+    transport: transportOf(format, isDirectory),
+    documents,
+    ...(path === undefined ? {} : { path }),
+    ...(refName === undefined ? {} : { refName }),
+    ...(name === undefined || format !== "docker" ? {} : { reference: parseReference(name) }),
+  };
+  const signatures = format === "oci" ? { signatures: layoutSignatures(layout) } : {};
+  await admit(ctx, engine, { candidate, ...signatures });
+}
+
+function transportOf(format: FoundImage["format"], isDirectory: boolean): Candidate["transport"] {
+  if (format === "oci") return isDirectory ? "oci" : "oci-archive";
+  return isDirectory ? "dir" : "docker-archive";
 }
 
 function statOf(path: string) {

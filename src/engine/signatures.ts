@@ -1,7 +1,7 @@
 /** Signatures of an image as registries and layouts keep them: cosign's under a tag made of the digest, Sigstore bundles as referrers. */
 import type { Ctx } from "../core/ctx.ts";
 import { EngineError, isKind, messageOf } from "../core/error.ts";
-import { digestAlgorithm, digestHex, excerpt } from "../image/digest.ts";
+import { digestAlgorithm, digestHex, excerpt, isDigest } from "../image/digest.ts";
 import type { Descriptor, Digest, Manifest } from "../image/image.ts";
 import { isIndex, parseManifest } from "../image/manifest.ts";
 import { COSIGN_ARTIFACT, COSIGN_PAYLOAD, isSigstoreBundleType } from "../image/media-types.ts";
@@ -9,6 +9,8 @@ import { isTag } from "../image/reference.ts";
 import type { FetchedManifest } from "../registry/registry.ts";
 import { type FoundSignature, SIGN_PREDICATE, type SignatureSource } from "../trust/trust.ts";
 import { readVerified } from "./image-source.ts";
+import type { ImageLayout } from "./load-layout.ts";
+import type { LayoutReader } from "./transfer/layout-reader.ts";
 
 /** What a registry's client has, and a reader of a layout can give. */
 export interface SignaturePlace {
@@ -27,6 +29,25 @@ const PREDICATE = "dev.sigstore.bundle.predicateType";
 
 export function signaturesAt(place: SignaturePlace): SignatureSource {
   return { find: (ctx, digest) => findSignatures(ctx, place, digest) };
+}
+
+/** What lies in an OCI layout beside its images: cosign's by the name its tag would have, bundles by their subject. */
+export function layoutSignatures(layout: ImageLayout): SignatureSource {
+  return {
+    async *find(ctx, digest) {
+      const { LayoutReader } = await import("./transfer/layout-reader.ts");
+      const reader = new LayoutReader({ transport: "oci", text: "the layout" }, layout, () => {});
+      yield* readerSignatures(reader).find(ctx, digest);
+    },
+  };
+}
+
+export function readerSignatures(reader: LayoutReader): SignatureSource {
+  return signaturesAt({
+    manifest: (ctx, name) => (isDigest(name) ? reader.manifest(ctx, name) : reader.named(ctx, name)),
+    blob: (ctx, descriptor) => reader.blob(ctx, descriptor),
+    referrers: (ctx, subject) => reader.referrers(ctx, subject),
+  });
 }
 
 async function* findSignatures(

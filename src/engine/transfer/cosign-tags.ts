@@ -33,6 +33,7 @@ export async function copyCosignTags(
       multiArch: "all",
       names: [],
       referrers: false,
+      isAttached: true,
     });
   }
 }

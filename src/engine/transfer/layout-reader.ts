@@ -26,8 +26,20 @@ export class LayoutReader implements ImageReader {
     this.#index = indexOf(place, layout);
   }
 
-  async manifest(ctx: Ctx, digest?: Digest): Promise<FetchedManifest> {
-    const entry = digest === undefined ? chosenEntry(this.#index, this.place) : this.#listed(digest);
+  manifest(ctx: Ctx, digest?: Digest): Promise<FetchedManifest> {
+    return this.#read(
+      ctx,
+      digest === undefined ? chosenEntry(this.#index, this.place) : this.#listed(digest),
+    );
+  }
+
+  /** What lies there under another name. Errors: not-found. */
+  async named(ctx: Ctx, refName: string): Promise<FetchedManifest> {
+    const { transport, text } = this.place;
+    return await this.#read(ctx, chosenEntry(this.#index, { transport, text, refName }));
+  }
+
+  async #read(ctx: Ctx, entry: Partial<Descriptor> & { digest: Digest }): Promise<FetchedManifest> {
     // Only the digest counts to find it; what a nested index says of its size is the copier's to check.
     const bytes = this.#layout.blob(ctx, { mediaType: "", size: 0, ...entry });
     const found = await readDocument(bytes, entry);
