@@ -1,6 +1,13 @@
 /** image mount and unmount: an image's files to look into, without a container. */
 import type { Ctx } from "../core/ctx.ts";
-import { imageMounts, lockImageMount, mountImage, unmountImage } from "../storage/image-mounts.ts";
+import {
+  imageMounts,
+  lockImageMount,
+  mountImage,
+  sweepImageMounts,
+  unmountImage,
+} from "../storage/image-mounts.ts";
+import type { Finding } from "../storage/check.ts";
 import type { ImageRecord } from "../storage/storage.ts";
 import type { Engine } from "./engine.ts";
 
@@ -49,6 +56,24 @@ export async function unmountAll(ctx: Ctx, engine: Engine): Promise<void> {
     using _lock = await lockImageMount(ctx, engine, id);
     unmountImage(engine, id, { force: true });
   }
+}
+
+/** For `system check`: mounts of images that are gone ("image-mount-orphan"), and directories of mounts that are ("leftover"). */
+export async function checkImageMounts(ctx: Ctx, engine: Engine, repair: boolean): Promise<Finding[]> {
+  const findings: Finding[] = sweepImageMounts(engine, repair).map((name) => ({
+    kind: "leftover",
+    object: `images/${name}`,
+    detail: "directories of an image that is not mounted",
+    repaired: repair,
+  }));
+  for (const { id, path } of imageMounts(engine)) {
+    using _lock = await lockImageMount(ctx, engine, id);
+    if (engine.images.get(id) !== undefined) continue;
+    if (repair) unmountImage(engine, id, { force: true });
+    const detail = `mounted at "${path}", and the image is gone`;
+    findings.push({ kind: "image-mount-orphan", object: id, detail, repaired: repair });
+  }
+  return findings;
 }
 
 function addEvent(engine: Engine, { id, names }: ImageRecord, action: string): void {
