@@ -6,7 +6,7 @@
  * command cannot see and take away.
  */
 import type { Ctx } from "../core/ctx.ts";
-import { fail } from "../core/error.ts";
+import { fail, messageOf } from "../core/error.ts";
 import { chainIds } from "../image/chain.ts";
 import { MAX_CONFIG_BYTES, parseConfig } from "../image/config.ts";
 import { digestAlgorithm, digestHex, digestOf, excerpt } from "../image/digest.ts";
@@ -23,8 +23,10 @@ export interface ImageSource {
   manifest: Manifest;
   /** For messages: "quay.io/x/y:1", "archive.tar". */
   what: string;
-  /** Bytes of the config or of a layer; called at most once for each, layers only if the store lacks them. */
-  blob(ctx: Ctx, descriptor: Descriptor): AsyncIterable<Uint8Array>;
+  /** True if `blob` can begin at an offset: what a broken copy has brought then stays in the store for the next one. */
+  resumable?: boolean;
+  /** Bytes of the config or of a layer, only if the store lacks them, and again if what was kept of a broken copy turns out wrong. */
+  blob(ctx: Ctx, descriptor: Descriptor, offset?: number): AsyncIterable<Uint8Array>;
 }
 
 export interface ImageNames {
@@ -47,7 +49,7 @@ export async function storeLayers(
 ): Promise<PutImageRequest> {
   const { manifest } = source;
   checkIsImage(source);
-  const configBytes = await readConfig(ctx, source);
+  const configBytes = await readConfig(ctx, engine, source, target.lease);
   const config = parseConfig(configBytes);
   const diffIds = config.rootfs.diff_ids;
   if (diffIds.length !== manifest.layers.length) {
@@ -89,21 +91,39 @@ function checkIsImage({ manifest, what }: ImageSource): void {
   }
 }
 
-async function readConfig(ctx: Ctx, { manifest, blob }: ImageSource): Promise<Uint8Array> {
-  return await readVerified(blob(ctx, manifest.config), manifest.config, MAX_CONFIG_BYTES);
+/** By way of the store, so that of many copies at once only one reads it from the source. */
+async function readConfig(ctx: Ctx, engine: Engine, source: ImageSource, lease: Lease): Promise<Uint8Array> {
+  const { config } = source.manifest;
+  const { content } = engine;
+  checkLimit(config, MAX_CONFIG_BYTES);
+  if (source.resumable !== true)
+    return await readVerified(source.blob(ctx, config), config, MAX_CONFIG_BYTES);
+  await content.ingest(ctx, source.blob(ctx, config), config, lease);
+  try {
+    return content.read(config.digest, MAX_CONFIG_BYTES);
+  } catch (error) {
+    // Damaged in the store, or a collection took it: `images.put` puts it there again.
+    ctx.log.debug(messageOf(error));
+    return await readVerified(source.blob(ctx, config), config, MAX_CONFIG_BYTES);
+  }
+}
+
+/** Errors: resource-exhausted. */
+function checkLimit({ digest, size }: Descriptor, limit: number): void {
+  if (size <= limit) return;
+  throw fail("resource-exhausted", `blob "${digest}" is ${size} bytes, more than the limit of ${limit}`, {
+    reason: "document-too-large",
+  });
 }
 
 /** A small blob as a whole, size before digest. Errors: resource-exhausted, data-loss. */
 export async function readVerified(
   source: AsyncIterable<Uint8Array>,
-  { digest, size }: Descriptor,
+  descriptor: Descriptor,
   limit: number,
 ): Promise<Uint8Array> {
-  if (size > limit) {
-    throw fail("resource-exhausted", `blob "${digest}" is ${size} bytes, more than the limit of ${limit}`, {
-      reason: "document-too-large",
-    });
-  }
+  const { digest, size } = descriptor;
+  checkLimit(descriptor, limit);
   const parts: Uint8Array[] = [];
   let length = 0;
   for await (const chunk of source) {
@@ -135,7 +155,7 @@ async function applyLayers(
     await engine.layers.apply(inner, {
       ...(parent === undefined ? {} : { parent }),
       diffId: diffIds[i] as Digest,
-      source: source.blob(inner, layer),
+      source: source.resumable === true ? (at) => source.blob(inner, layer, at) : source.blob(inner, layer),
       blob: layer,
       onBytes: (current) =>
         ctx.progress({

@@ -3,7 +3,7 @@ import type { Ctx } from "../core/ctx.ts";
 import { EngineError, fail, messageOf } from "../core/error.ts";
 import { isDigest } from "../image/digest.ts";
 import type { Descriptor, Digest, ImageConfig, Manifest, Platform, Reference } from "../image/image.ts";
-import { isIndex, parseManifest } from "../image/manifest.ts";
+import { isIndex, MAX_MANIFEST_BYTES, parseManifest } from "../image/manifest.ts";
 import {
   formatPlatform,
   hostPlatform,
@@ -13,11 +13,12 @@ import {
 } from "../image/platform.ts";
 import { formatReference, parseReference, repositoryName, withDefaultTag } from "../image/reference.ts";
 import type { FetchedManifest, RegistryClient, RegistryOptions } from "../registry/registry.ts";
+import { FileLock, type LockRequest } from "../storage/lock.ts";
 import type { ImageRecord } from "../storage/storage.ts";
 import type { SignedDocument } from "../trust/trust.ts";
 import { admit } from "./admit.ts";
 import type { Engine } from "./engine.ts";
-import { storeLayers } from "./image-source.ts";
+import { type ImageSource, storeLayers } from "./image-source.ts";
 import { signaturesAt } from "./signatures.ts";
 
 export interface PullRequest {
@@ -35,7 +36,7 @@ const MAX_NESTING = 4;
 
 /**
  * The image, in the store and named. With `allTags` the last of them. Nothing is visible before all of it is
- * verified, and nothing is left of a pull that fails. Errors: not-found, unauthenticated, permission-denied, unavailable,
+ * verified, and of a pull that fails nothing is left but the beginnings of broken downloads, for the next one to go on with. Errors: not-found, unauthenticated, permission-denied, unavailable,
  * data-loss, resource-exhausted, invalid-argument, canceled.
  */
 export async function pull(ctx: Ctx, engine: Engine, request: PullRequest): Promise<ImageRecord> {
@@ -121,14 +122,23 @@ async function pullTags(ctx: Ctx, engine: Engine, target: Target): Promise<Image
 async function pullOne(ctx: Ctx, engine: Engine, target: Target): Promise<ImageRecord> {
   const { client, wanted, newerThan } = target;
   const reference = withDefaultTag(target.reference);
-  const top = await client.manifest(ctx, reference.digest ?? (reference.tag as string));
-  if (newerThan !== undefined && isSame(newerThan, reference, top.descriptor.digest)) return newerThan;
   const what = formatReference(reference);
-  const { documents, ...chosen } = await chooseManifest(ctx, client, { top, wanted, what });
+  // Of many pulls of one image one works and the others wait: they find what it has stored.
+  using _turn = await FileLock.acquire(ctx, pullLock(engine, what, wanted));
+  const top = await (reference.digest === undefined
+    ? client.manifest(ctx, reference.tag as string)
+    : manifestByDigest(ctx, engine, { client, digest: reference.digest }));
+  if (newerThan !== undefined && isSame(newerThan, reference, top.descriptor.digest)) return newerThan;
+  const { documents, ...chosen } = await chooseManifest(ctx, engine, { client, top, wanted, what });
   const candidate = { transport: "docker", reference, documents } as const;
   await admit(ctx, engine, { candidate, signatures: signaturesAt(client) });
   using lease = engine.leases.take("pull");
-  const source = { ...chosen, what, blob: (c: Ctx, d: Descriptor) => client.blob(c, d) };
+  const source: ImageSource = {
+    ...chosen,
+    what,
+    resumable: true,
+    blob: (c, descriptor, offset) => client.blob(c, descriptor, offset),
+  };
   const complete = await storeLayers(ctx, engine, source, {
     names: reference.digest === undefined ? [what] : [],
     repoDigests: repoDigests(reference, top.descriptor.digest, chosen.manifestDigest),
@@ -161,8 +171,8 @@ interface Chosen {
 /** Down from an index to the manifest for the platform. */
 async function chooseManifest(
   ctx: Ctx,
-  client: RegistryClient,
-  { top, wanted, what }: { top: FetchedManifest; wanted: Platform | undefined; what: string },
+  engine: Engine,
+  { client, top, wanted, what }: Pick<Target, "client" | "wanted"> & { top: FetchedManifest; what: string },
 ): Promise<Chosen> {
   let fetched = top;
   const documents: SignedDocument[] = [];
@@ -174,7 +184,7 @@ async function chooseManifest(
       return { manifest: document, manifestBytes: bytes, manifestDigest: descriptor.digest, documents };
     }
     const entry = selectPlatform(document, wanted);
-    fetched = await fetchEntry(ctx, client, entry);
+    fetched = await fetchEntry(ctx, engine, { client, entry });
   }
   throw fail(
     "invalid-argument",
@@ -185,10 +195,51 @@ async function chooseManifest(
   );
 }
 
+function pullLock(engine: Engine, what: string, wanted: Platform | undefined): LockRequest {
+  const platform = wanted === undefined ? "" : formatPlatform(wanted);
+  return { sys: engine.sys, dir: engine.paths.locks, name: `pull ${what} ${platform}` };
+}
+
+/** From the store where it is there: under a digest nothing changes. */
+async function manifestByDigest(
+  ctx: Ctx,
+  engine: Engine,
+  { client, digest }: { client: RegistryClient; digest: Digest },
+): Promise<FetchedManifest> {
+  const bytes = engine.content.has(digest) ? readStored(ctx, engine, digest) : undefined;
+  const mediaType = bytes === undefined ? undefined : ownMediaType(bytes);
+  if (bytes === undefined || mediaType === undefined) return await client.manifest(ctx, digest);
+  return { bytes, descriptor: { mediaType, digest, size: bytes.length } };
+}
+
+function readStored(ctx: Ctx, engine: Engine, digest: Digest): Uint8Array | undefined {
+  try {
+    return engine.content.read(digest, MAX_MANIFEST_BYTES);
+  } catch (error) {
+    // Damaged: it is fetched again.
+    ctx.log.debug(messageOf(error));
+    return undefined;
+  }
+}
+
+/** Without its Content-Type a document is only what it says of itself. */
+function ownMediaType(bytes: Uint8Array): string | undefined {
+  try {
+    const { mediaType } = JSON.parse(Buffer.from(bytes).toString()) as { mediaType?: unknown };
+    return typeof mediaType === "string" ? mediaType : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** By digest, so its bytes are right; what the index calls it must be what it is. */
-async function fetchEntry(ctx: Ctx, client: RegistryClient, entry: Descriptor): Promise<FetchedManifest> {
+async function fetchEntry(
+  ctx: Ctx,
+  engine: Engine,
+  { client, entry }: { client: RegistryClient; entry: Descriptor },
+): Promise<FetchedManifest> {
   if (!isDigest(entry.digest)) throw fail("invalid-argument", "malformed digest in an index");
-  const { bytes, descriptor } = await client.manifest(ctx, entry.digest);
+  const { bytes, descriptor } = await manifestByDigest(ctx, engine, { client, digest: entry.digest });
   if (bytes.length !== entry.size) {
     throw fail(
       "data-loss",

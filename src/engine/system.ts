@@ -60,11 +60,16 @@ export function df(_ctx: Ctx, engine: Engine): UsageRow[] {
     return { id: name, name, size, shared: 0, reclaimable: inUse ? 0 : size, inUse };
   });
   return [
-    { ...row("Images", images), size: usage.blobs + usage.layers },
+    withPartials({ ...row("Images", images), size: usage.blobs + usage.layers }, usage.partials),
     row("Containers", containers),
     row("Local Volumes", volumes),
     row("Build Cache", []),
   ];
+}
+
+/** Beginnings of broken downloads are images on their way; `image prune` gives their room back. */
+function withPartials(images: UsageRow, bytes: number): UsageRow {
+  return { ...images, size: images.size + bytes, reclaimable: images.reclaimable + bytes };
 }
 
 function row(type: UsageRow["type"], items: UsageItem[]): UsageRow {

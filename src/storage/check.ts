@@ -13,6 +13,7 @@ import { parseConfig } from "../image/config.ts";
 import { insertBlob, writeSmallBlobs } from "./blob-writer.ts";
 import { deleteTree, moveToTrash, namesIn, uniqueName } from "./files.ts";
 import { deleteFiles } from "./gc.ts";
+import { badPartials, dropPartials } from "./partial.ts";
 import {
   findOrphans,
   orphanContainers,
@@ -26,7 +27,7 @@ import type { LayerRecord } from "./storage.ts";
 
 export interface Finding {
   /**
-   * "database", "dead-lease", "leftover", "blob-missing", "blob-damaged", "blob-orphan", "layer-missing", "layer-damaged",
+   * "database", "dead-lease", "leftover", "partial", "blob-missing", "blob-damaged", "blob-orphan", "layer-missing", "layer-damaged",
    * "layer-orphan", "image-incomplete", "manifest-incomplete", "name-dangling", "container-orphan".
    */
   kind: string;
@@ -99,6 +100,10 @@ function checkLeftovers(check: Check): void {
     report(check, "dead-lease", lease.path === "" ? lease.kind : lease.path, { detail, repair });
   }
   for (const path of stray) report(check, "leftover", path, { detail: "belongs to nothing", repair });
+  for (const { digest, problem } of badPartials(store)) {
+    const drop = (): void => void dropPartials(store, "stale");
+    report(check, "partial", digest, { detail: problem, repair: drop });
+  }
 }
 
 function deps({ store }: Check): RecoverDeps {

@@ -6,7 +6,7 @@ import { digestAlgorithm, digestOf } from "../image/digest.ts";
 import type { Digest } from "../image/image.ts";
 import { hasCode } from "../sys/errno.ts";
 import { storeOfBlob } from "./additional.ts";
-import { type BlobDeps, BlobWriter, type Expected } from "./blob-writer.ts";
+import type { BlobDeps, Expected } from "./blob-writer.ts";
 import { ioError } from "./files.ts";
 import { BlobSource, retryFresh } from "./layer-source.ts";
 import { FileLock } from "./lock.ts";

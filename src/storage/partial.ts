@@ -94,11 +94,40 @@ function dropPartial(deps: PartialDeps, row: PartialRow, which: "all" | "stale")
   }
   using lock = FileLock.try(blobLock(deps, digest));
   if (lock === undefined) return undefined;
-  const path = `${deps.paths.ingest}/${partialName(digest)}`;
-  const found = statSync(path, { throwIfNoEntry: false });
-  const isUseful = found?.isFile() === true && found.size >= MIN_PARTIAL && found.size <= row.size;
-  if (which === "stale" && isUseful && Date.now() - Date.parse(row.updated) < MAX_AGE_MS) return undefined;
+  const { path, bytes, problem } = inspect(deps, row);
+  if (which === "stale" && problem === undefined) return undefined;
   discard(deps, path);
   forgetPartial(deps.db, digest);
-  return found?.size ?? 0;
+  return bytes;
+}
+
+interface Inspected {
+  path: string;
+  bytes: number;
+  /** Why nobody will go on with it. */
+  problem?: string | undefined;
+}
+
+function inspect({ paths }: PartialDeps, row: PartialRow): Inspected {
+  const path = `${paths.ingest}/${partialName(row.digest as Digest)}`;
+  const found = statSync(path, { throwIfNoEntry: false });
+  const bytes = found?.size ?? 0;
+  return { path, bytes, problem: found?.isFile() === true ? problemOf(row, bytes) : "its file is missing" };
+}
+
+function problemOf({ size, updated }: PartialRow, bytes: number): string | undefined {
+  if (bytes > size) return `its ${bytes} bytes are more than the whole`;
+  if (bytes < MIN_PARTIAL) return `its ${bytes} bytes are too few to go on with`;
+  return Date.now() - Date.parse(updated) > MAX_AGE_MS ? "nobody went on with it for a week" : undefined;
+}
+
+/** Those that nobody is writing and nobody can go on with. */
+export function badPartials(deps: PartialDeps): { digest: string; problem: string }[] {
+  return deps.db.all<PartialRow>("SELECT * FROM partials").flatMap((row) => {
+    const { digest } = row;
+    if (!isDigest(digest)) return [{ digest, problem: "its digest is malformed" }];
+    using lock = FileLock.try(blobLock(deps, digest));
+    const problem = lock === undefined ? undefined : inspect(deps, row).problem;
+    return problem === undefined ? [] : [{ digest, problem }];
+  });
 }

@@ -14,6 +14,7 @@ import type { Digest } from "../image/image.ts";
 import type { Db } from "../sys/db.ts";
 import type { Fd, Name, Stat, Sys } from "../sys/sys.ts";
 import { namesIn } from "./files.ts";
+import { knownPartials } from "./partial.ts";
 import type { StorePaths } from "./paths.ts";
 import { ownStackIds } from "./stack.ts";
 
@@ -42,6 +43,8 @@ export interface StoreUsage {
   /** Directory of each container, without what is mounted in it. */
   containers: Map<string, number>;
   volumes: Map<string, number>;
+  /** Beginnings of broken downloads. */
+  partials: number;
   /** Half-made and discarded things. */
   temporary: number;
 }
@@ -103,6 +106,7 @@ export function storeUsage(deps: UsageDeps): StoreUsage {
     sum([...sizes].filter(([key]) => !needed.has(key)).map(([, bytes]) => bytes));
   const each = (dir: string): Map<string, number> =>
     new Map(namesIn(dir).map((name) => [name, treeBytes(sys, `${dir}/${name}`)]));
+  const partials = sum([...knownPartials(deps.db)].map((name) => treeBytes(sys, `${paths.ingest}/${name}`)));
   return {
     images,
     blobs: sum(blobs.values()),
@@ -110,7 +114,8 @@ export function storeUsage(deps: UsageDeps): StoreUsage {
     unreferenced: unneeded(layers) + unneeded(blobs),
     containers: each(paths.containers),
     volumes: each(paths.volumes),
-    temporary: treeBytes(sys, paths.ingest) + treeBytes(sys, paths.trash),
+    partials,
+    temporary: treeBytes(sys, paths.ingest) + treeBytes(sys, paths.trash) - partials,
   };
 }
 
