@@ -1,56 +1,164 @@
-/** push: an image of the store to a registry. */
+/** push: an image, an index with all it lists, or an artifact of the store to a registry. */
 import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
-import { shortId } from "../core/id.ts";
-import { digestHex } from "../image/digest.ts";
-import type { Descriptor, Digest, Reference } from "../image/image.ts";
-import { isForeignLayerType } from "../image/media-types.ts";
+import { type Converted, type ImageFormat, imageFormat, layerCompression } from "../image/convert.ts";
+import type { Digest, Reference } from "../image/image.ts";
+import { isIndex } from "../image/manifest.ts";
+import { parsePlatform, selectPlatform } from "../image/platform.ts";
 import { formatReference, parseReference, repositoryName } from "../image/reference.ts";
-import type { RegistryClient, RegistryOptions } from "../registry/registry.ts";
-import { runOrdered } from "../storage/ordered.ts";
-import type { ImageRecord } from "../storage/storage.ts";
+import type { RegistryOptions } from "../registry/registry.ts";
+import type { ImageRecord, ManifestRecord } from "../storage/storage.ts";
 import type { Engine } from "./engine.ts";
-import { layerBlob, manifestOver, type StoredManifest, type StoredRequest } from "./image-source-stored.ts";
 import { destinationOf, registryOptions } from "./pull.ts";
+import type { LayerChoice } from "./image-source-stored.ts";
+import { DocumentPusher, storedDocument, type StoredDocument } from "./push-documents.ts";
 
 export interface PushRequest {
+  /** With `allTags` a repository without a tag. */
   image: string;
   /** Where to; the image's own name when absent. */
   destination?: string;
   registry: RegistryOptions;
+  /** Every name the store has in the repository. */
+  allTags?: boolean;
+  /** What layers become; default: gzip for those made here, everything else as it is. */
+  compression?: LayerChoice;
+  /** Media types; those of the image when absent, or OCI's where zstd wants them. */
+  format?: ImageFormat;
+  /** Of an index only the image for this platform, under the index's name. */
+  platform?: string;
+  /** Of an index: everything it lists (default), or the index alone. */
+  children?: "all" | "none";
 }
 
-const CONCURRENCY = 4;
+export interface Pushed {
+  /** Full form, with tag. */
+  name: string;
+  digest: Digest;
+  /** Bytes of the manifest or index. */
+  size: number;
+}
+
+/** Something of the store that a name means. */
+type Source = { kind: "image"; record: ImageRecord } | { kind: "document"; record: ManifestRecord };
+
+interface Job {
+  source: Source;
+  reference: Reference;
+}
 
 /**
- * The digest the registry knows the image by from now on; the store remembers it. Blobs that are there already are not
- * sent. Errors: not-found (image), invalid-argument (destination), and those of the registry.
+ * What the registry has then, in the order of the names; the store remembers it. Blobs that are there already are not
+ * sent. Errors: not-found (image), invalid-argument (destination, zstd in Docker's format), and those of the registry; nothing
+ * has a tag there then that did not have it before.
  */
-export async function push(ctx: Ctx, engine: Engine, request: PushRequest): Promise<{ digest: string }> {
-  const record = engine.images.resolve(request.image);
-  const reference = target(record, request);
+export async function push(
+  ctx: Ctx,
+  engine: Engine,
+  request: PushRequest,
+): Promise<{ digest: Digest; pushed: Pushed[] }> {
+  checkRequest(request);
+  const jobs = request.allTags === true ? allTags(engine, request) : [oneJob(engine, request)];
+  const pushed: Pushed[] = [];
+  for (const job of jobs) pushed.push(await pushJob(ctx, engine, request, job));
+  return { digest: (pushed.at(-1) as Pushed).digest, pushed };
+}
+
+function checkRequest({ compression, format }: PushRequest): void {
+  if (compression?.format !== "zstd" || format !== "docker") return;
+  throw fail("invalid-argument", "Docker's image format has no zstd layers", {
+    reason: "zstd-in-docker-format",
+    hint: "use --format oci, or compress with gzip",
+  });
+}
+
+function findSource(engine: Engine, text: string): Source {
+  // First: an index's name means its image for this host wherever an image is wanted.
+  const record = engine.manifests.find(text);
+  if (record !== undefined) return { kind: "document", record };
+  return { kind: "image", record: engine.images.resolve(text) };
+}
+
+function oneJob(engine: Engine, request: PushRequest): Job {
+  const source = findSource(engine, request.image);
+  return { source, reference: target(source.record, request) };
+}
+
+function allTags(engine: Engine, { image, destination }: PushRequest): Job[] {
+  const repository = parseReference(image.replace(/^docker:\/\//, ""));
+  if (repository.tag !== undefined || repository.digest !== undefined || destination !== undefined) {
+    throw fail(
+      "invalid-argument",
+      `"${image}": all tags of a repository are pushed to where they are named`,
+      {
+        reason: "all-tags",
+        hint: "name the repository without a tag, and no destination",
+      },
+    );
+  }
+  const jobs: Job[] = [];
+  for (const source of everything(engine)) {
+    for (const name of source.record.names) {
+      const reference = parseReference(name);
+      if (repositoryName(reference) === repositoryName(repository)) jobs.push({ source, reference });
+    }
+  }
+  if (jobs.length === 0) {
+    throw fail("not-found", `no image of "${repositoryName(repository)}" is in the store`, {
+      reason: "image-not-known",
+    });
+  }
+  return jobs.toSorted((a, b) => ((a.reference.tag as string) < (b.reference.tag as string) ? -1 : 1));
+}
+
+function everything(engine: Engine): Source[] {
+  return [
+    ...engine.images.list().map((record): Source => ({ kind: "image", record })),
+    ...engine.manifests.list().map((record): Source => ({ kind: "document", record })),
+  ];
+}
+
+async function pushJob(ctx: Ctx, engine: Engine, request: PushRequest, job: Job): Promise<Pushed> {
+  const { source, reference } = job;
   const { openRegistry } = await import("../registry/client.ts");
   const client = openRegistry(reference, registryOptions(engine, request.registry));
   using lease = engine.leases.take("pull");
-  const stored = { record, lease, compress: true };
-  const from = neighbour(record, reference);
-  const pushed = await pushLayers(ctx, engine, { client, stored, from });
-  const manifest = manifestOver(engine, record, pushed);
-  await pushBlob(ctx, engine, client, { descriptor: manifest.manifest.config, from });
-  const { mediaType } = manifest.manifest;
-  const digest = await client.pushManifest(ctx, reference.tag as string, mediaType, manifest.bytes);
-  remember(engine, { record, manifest, repoDigest: `${repositoryName(reference)}@${digest}` });
-  engine.events.add({
-    type: "image",
-    action: "push",
-    id: record.id,
-    name: formatReference(reference),
-    attributes: {},
-  });
-  return { digest };
+  const stored = chosen(engine, source, request);
+  lease.protect("blob", stored.digest);
+  // Docker has no type for zstd layers, so what is to have them becomes OCI's.
+  const format = request.format ?? (request.compression?.format === "zstd" ? "oci" : undefined);
+  const rules = { choice: request.compression, format, children: request.children ?? "all" };
+  const pusher = new DocumentPusher(engine, { client, reference, rules, lease });
+  const record = source.kind === "image" ? source.record : undefined;
+  const converted = await pusher.contents(ctx, stored, record);
+  const { mediaType, bytes } = converted;
+  const digest = await client.pushManifest(ctx, reference.tag as string, mediaType, bytes);
+  remember(engine, { source, stored, converted, repoDigest: `${repositoryName(reference)}@${digest}` });
+  const name = formatReference(reference);
+  const id = source.kind === "image" ? source.record.id : source.record.digest;
+  engine.events.add({ type: "image", action: "push", id, name, attributes: {} });
+  return { name, digest, size: bytes.length };
 }
 
-function target(record: ImageRecord, { image, destination }: PushRequest): Reference {
+/** The document that is pushed: the source's own, or what an index has for the platform. */
+function chosen(engine: Engine, source: Source, { platform }: PushRequest): StoredDocument {
+  if (source.kind === "image") {
+    const { manifest: document, manifestDigest: digest } = source.record;
+    return { bytes: engine.content.read(digest), digest, document };
+  }
+  const { digest, document } = source.record;
+  if (platform === undefined || !isIndex(document))
+    return { bytes: engine.content.read(digest), digest, document };
+  const entry = selectPlatform(document, parsePlatform(platform));
+  const found = storedDocument(engine, entry);
+  if (found !== undefined) return found;
+  throw fail("not-found", `manifest "${entry.digest}" of the index is not in the store`, {
+    reason: "sparse-index",
+    hint: "pull the index with all its platforms first",
+  });
+}
+
+function target(record: ImageRecord | ManifestRecord, { image, destination }: PushRequest): Reference {
   const reference = destinationOf(destination ?? nameOf(record, image));
   if (reference.tag !== undefined && reference.digest === undefined) return reference;
   throw fail("invalid-argument", `cannot push to a digest: "${destination ?? image}"`, {
@@ -60,7 +168,7 @@ function target(record: ImageRecord, { image, destination }: PushRequest): Refer
 }
 
 /** The name by which the image was asked for, or its only one. */
-function nameOf(record: ImageRecord, image: string): string {
+function nameOf(record: ImageRecord | ManifestRecord, image: string): string {
   const asked = askedName(record, image);
   const [only, ...more] = record.names;
   if (asked !== undefined) return asked;
@@ -72,7 +180,7 @@ function nameOf(record: ImageRecord, image: string): string {
 }
 
 /** The stored name that a text means; undefined for an id or a digest. */
-export function askedName(record: ImageRecord, text: string): string | undefined {
+export function askedName(record: { names: string[] }, text: string): string | undefined {
   for (const candidate of [text, `localhost/${text}`]) {
     try {
       const full = formatReference({ tag: "latest", ...parseReference(candidate) });
@@ -84,68 +192,43 @@ export function askedName(record: ImageRecord, text: string): string | undefined
   return undefined;
 }
 
-/** A repository on the same registry that the image was pulled from or pushed to: its blobs can be mounted. */
-function neighbour(record: ImageRecord, reference: Reference): string | undefined {
-  const known = record.repoDigests.map((text) => parseReference(text));
-  return known.find((one) => one.registry === reference.registry && one.repository !== reference.repository)
-    ?.repository;
-}
-
-async function pushLayers(
-  ctx: Ctx,
-  engine: Engine,
-  { client, stored, from }: { client: RegistryClient; stored: StoredRequest; from: string | undefined },
-): Promise<Descriptor[]> {
-  const { layers } = stored.record.manifest;
-  // The same blob twice in one image is sent once.
-  const inFlight = new Map<Digest, Promise<void>>();
-  return await runOrdered(ctx, CONCURRENCY, layers, async (inner, _layer, index) => {
-    const descriptor = await layerBlob(inner, engine, stored, index);
-    if (isForeignLayerType(descriptor.mediaType)) return descriptor;
-    let sending = inFlight.get(descriptor.digest);
-    if (sending === undefined) {
-      sending = pushBlob(inner, engine, client, { descriptor, from });
-      inFlight.set(descriptor.digest, sending);
-    }
-    await sending;
-    return descriptor;
-  });
-}
-
-async function pushBlob(
-  ctx: Ctx,
-  engine: Engine,
-  client: RegistryClient,
-  { descriptor, from }: { descriptor: Descriptor; from: string | undefined },
-): Promise<void> {
-  const { digest, size: total } = descriptor;
-  const id = shortId(digestHex(digest));
-  ctx.progress({ id, status: "waiting", total });
-  const open = async function* (): AsyncGenerator<Uint8Array> {
-    let current = 0;
-    for await (const chunk of engine.content.stream(digest)) {
-      yield chunk;
-      current += chunk.length;
-      ctx.progress({ id, status: "uploading", current, total });
-    }
-  };
-  const how = await client.pushBlob(ctx, descriptor, open, from);
-  ctx.progress({ id, status: how === "uploaded" ? "done" : "exists", current: total, total });
-}
-
-/** A manifest with layers compressed here becomes the image's own, so that they are compressed once. */
+/**
+ * What it is known as at the registry. A manifest with layers compressed here becomes the image's own, so that they are
+ * compressed once and every further push is of the same digest; one that was only converted for this registry does not.
+ */
 function remember(
   engine: Engine,
-  { record, manifest, repoDigest }: { record: ImageRecord; manifest: StoredManifest; repoDigest: string },
+  {
+    source,
+    stored,
+    converted,
+    repoDigest,
+  }: { source: Source; stored: StoredDocument; converted: Converted; repoDigest: string },
 ): void {
-  if (!manifest.changed) {
+  if (source.kind === "document") {
+    if (!converted.changed && stored.digest === source.record.digest)
+      engine.manifests.addRepoDigest(source.record.digest, repoDigest);
+    return;
+  }
+  const { record } = source;
+  if (!converted.changed || !isCompletion(engine, record, converted)) {
     engine.images.addRepoDigest(record.id, repoDigest);
     return;
   }
   engine.images.put({
-    manifestBytes: manifest.bytes,
-    manifestDigest: manifest.digest,
+    manifestBytes: converted.bytes,
+    manifestDigest: converted.digest,
     configBytes: engine.content.read(record.id),
     repoDigests: [repoDigest],
   });
+}
+
+/** Only layers that had no compression, or no blob, have changed. */
+function isCompletion(engine: Engine, { manifest }: ImageRecord, { bytes, mediaType }: Converted): boolean {
+  if (imageFormat(mediaType) !== imageFormat(manifest.mediaType)) return false;
+  const { layers } = JSON.parse(new TextDecoder().decode(bytes)) as { layers: { digest: Digest }[] };
+  return manifest.layers.every(
+    ({ digest, mediaType: type }, i) =>
+      digest === layers[i]?.digest || layerCompression(type) === "none" || !engine.content.has(digest),
+  );
 }
