@@ -55,7 +55,12 @@ export async function searchRegistry(ctx: Ctx, request: SearchRequest): Promise<
     // A registry that cannot be reached at all cannot be asked another way either.
     if (!elsewhere || error.reason === "network" || error.reason === "tls") throw error;
     ctx.log.debug(`registry "${host}" has no search: ${error.message}; looking through its catalog`);
-    return await searchCatalog(ctx, transport, request);
+    try {
+      return await searchCatalog(ctx, transport, request);
+    } catch (second) {
+      // "There is no catalog" says less than why the search failed.
+      throw second instanceof EngineError && second.kind === "not-found" ? error : second;
+    }
   }
 }
 

@@ -13,6 +13,8 @@ export interface DockerRegistry extends AsyncDisposable {
 export interface DockerRegistryOptions {
   tls?: boolean;
   login?: { username: string; password: string };
+  /** Bearer tokens of this service, signed with the key of this certificate. */
+  token?: { realm: string; service: string; issuer: string; certificate: string };
 }
 
 export const haveDockerRegistry = existsSync("/usr/bin/docker-registry");
@@ -37,6 +39,12 @@ export async function startDockerRegistry(options: DockerRegistryOptions = {}): 
     const hash = await Bun.password.hash(password, { algorithm: "bcrypt", cost: 4 });
     writeFileSync(`${directory}/htpasswd`, `${username}:${hash}\n`);
     lines.push(`auth: {htpasswd: {realm: test, path: ${directory}/htpasswd}}`);
+  }
+  if (options.token !== undefined) {
+    const { realm, service, issuer, certificate } = options.token;
+    lines.push(
+      `auth: {token: {realm: "${realm}", service: ${service}, issuer: ${issuer}, rootcertbundle: ${certificate}}}`,
+    );
   }
   writeFileSync(`${directory}/config.yml`, `${lines.join("\n")}\n`);
   const child = Bun.spawn(["/usr/bin/docker-registry", "serve", `${directory}/config.yml`], {
@@ -81,16 +89,27 @@ async function waitForPort(port: number): Promise<void> {
   throw new Error(`docker-registry did not open port ${port}`);
 }
 
-/** An authority of its own and a certificate for 127.0.0.1, made by openssl: `ca/ca.crt`, `server.crt`, `server.key`. */
-export async function makeCertificate(directory: string): Promise<void> {
+const key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+
+/** An authority of its own and a certificate for 127.0.0.1 (and more names), made by openssl: `ca/ca.crt`, `server.crt`, `server.key`. */
+export async function makeCertificate(directory: string, names: string[] = []): Promise<void> {
   mkdirSync(join(directory, "ca"));
-  const key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
-  writeFileSync(join(directory, "ext"), "subjectAltName=IP:127.0.0.1,DNS:localhost\n");
+  const all = ["IP:127.0.0.1", "DNS:localhost", ...names.map((name) => `DNS:${name}`)];
+  writeFileSync(join(directory, "ext"), `subjectAltName=${all.join(",")}\n`);
   await openssl(directory, `req -x509 ${key} -keyout ca.key -out ca/ca.crt -days 2 -subj /CN=berth-test`);
   await openssl(directory, `req ${key} -keyout server.key -out server.csr -subj /CN=localhost`);
   await openssl(
     directory,
     "x509 -req -in server.csr -CA ca/ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out server.crt",
+  );
+}
+
+/** A client's certificate by the authority that `makeCertificate` made: `client.cert` and `client.key` in `into`. */
+export async function makeClientCertificate(directory: string, into: string): Promise<void> {
+  await openssl(directory, `req ${key} -keyout ${into}/client.key -out client.csr -subj /CN=client`);
+  await openssl(
+    directory,
+    `x509 -req -in client.csr -CA ca/ca.crt -CAkey ca.key -CAcreateserial -days 2 -out ${into}/client.cert`,
   );
 }
 
