@@ -5,8 +5,6 @@
  *
  * Bun's streaming zstd compressor loses data when it is given workers, so each block is one whole call.
  */
-import { availableParallelism } from "node:os";
-
 export interface Compressor {
   format: "gzip" | "zstd";
   /** gzip 1 to 9 (default 6), zstd 1 to 19 (default 3). */
@@ -31,7 +29,7 @@ export async function* parallelCompress(
   source: AsyncIterable<Uint8Array>,
   { format, level = DEFAULT_LEVEL[format] }: Compressor,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const width = Math.min(availableParallelism(), MAX_WIDTH);
+  const width = Math.min(navigator.hardwareConcurrency, MAX_WIDTH);
   using compressor = format === "gzip" ? new GzipThreads(level, width) : zstdBlocks(level);
   const running: Promise<Uint8Array>[] = [];
   try {

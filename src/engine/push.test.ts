@@ -2,7 +2,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
-import { gunzipSync } from "node:zlib";
+import { zstdDecompressSync } from "node:zlib";
 import {
   type DockerRegistry,
   haveDockerRegistry,
@@ -13,6 +13,7 @@ import {
   engineFixture,
   type EngineFixture,
   makeImage,
+  type MadeImage,
   streamOf,
   tarOf,
 } from "../../test/fake/engine.ts";
@@ -20,10 +21,10 @@ import { failure } from "../../test/fake/failure.ts";
 import { FakeRegistry } from "../../test/fake/registry.ts";
 import { createCtx, type ProgressEvent } from "../core/ctx.ts";
 import { digestOf } from "../image/digest.ts";
+import { collectGarbage } from "../storage/gc.ts";
 import { importRootfs } from "./import.ts";
 import { pull } from "./pull.ts";
-import { push } from "./push.ts";
-import { parallelGzip } from "./push-gzip.ts";
+import { push, type PushRequest } from "./push.ts";
 
 const ctx = createCtx();
 const retry = { retries: 1, baseMs: 5, stallMs: 5000 };
@@ -130,6 +131,183 @@ describe.skipIf(!haveDockerRegistry)("to docker-registry", () => {
   });
 });
 
+/** Pulled into the fixture's store as `x:1` of a fake registry that is gone afterwards. */
+async function pulled(image: MadeImage, name = "x", tag = "1"): Promise<string> {
+  using registry = new FakeRegistry();
+  for (const bytes of image.blobs.values()) registry.addBlob(bytes);
+  registry.addManifest(tag, Buffer.from(image.manifest).toString(), image.mediaType);
+  const reference = `${registry.host}/${name}:${tag}`;
+  await pull(ctx, fixture.engine, { reference, policy: "always", registry: { retry } });
+  return reference;
+}
+
+interface Sent {
+  mediaType: string;
+  config: { mediaType: string };
+  layers: { mediaType: string; digest: string }[];
+}
+
+function sentTo(target: FakeRegistry, tag: string): Sent {
+  return JSON.parse(Buffer.from(target.manifests.get(tag)?.bytes ?? []).toString()) as Sent;
+}
+
+describe("compression and formats", () => {
+  const OCI_LAYER = "application/vnd.oci.image.layer.v1.tar";
+  const imported = async (name: string, ...contents: Uint8Array[]): Promise<string> => {
+    await importRootfs(ctx, fixture.engine, {
+      source: streamOf(contents[0] ?? first),
+      name,
+      changes: ["ENV A=1"],
+    });
+    return name;
+  };
+  const pushTo = (target: FakeRegistry, image: string, more: Partial<PushRequest> = {}) =>
+    push(ctx, fixture.engine, { image, destination: `${target.host}/y:1`, registry: { retry }, ...more });
+
+  test("zstd for layers made here, and compressed once: the second push only asks for it", async () => {
+    using target = new FakeRegistry();
+    const image = await imported("local/zst:1");
+    const choice = { format: "zstd", level: 6, force: true } as const;
+    const { digest } = await pushTo(target, image, { compression: choice });
+    const [layer] = sentTo(target, "1").layers;
+    expect(layer?.mediaType).toBe(`${OCI_LAYER}+zstd`);
+    expect(zstdDecompressSync(target.blobs.get(layer?.digest ?? "") as Uint8Array).equals(first)).toBe(true);
+    expect(fixture.engine.images.resolve(image).manifestDigest).toBe(digest);
+    const uploads = target.count("POST", "uploads");
+    expect((await pushTo(target, image, { compression: choice })).digest).toBe(digest);
+    expect((await pushTo(target, image)).digest).toBe(digest);
+    expect(target.count("POST", "uploads")).toBe(uploads);
+  });
+
+  test("an image from a registry keeps its layers unless another compression is asked for", async () => {
+    using target = new FakeRegistry();
+    const made = makeImage([first, second], { formats: ["none", "gzip"] });
+    const image = await pulled(made);
+    expect((await pushTo(target, image)).digest).toBe(made.manifestDigest);
+    const gentle = { format: "zstd", force: false } as const;
+    expect((await pushTo(target, image, { compression: gentle })).digest).toBe(made.manifestDigest);
+    const forced = { format: "zstd", force: true } as const;
+    const { digest } = await pushTo(target, image, { compression: forced });
+    expect(sentTo(target, "1").layers.map((layer) => layer.mediaType)).toEqual([
+      `${OCI_LAYER}+zstd`,
+      `${OCI_LAYER}+zstd`,
+    ]);
+    const record = fixture.engine.images.resolve(image);
+    // Only for that registry: the image itself stays what it was.
+    expect(record.manifestDigest).toBe(made.manifestDigest);
+    expect(record.repoDigests).toContain(`${target.host}/y@${digest}`);
+    collectGarbage(fixture.engine.store);
+    const uploads = target.count("POST", "uploads");
+    expect((await pushTo(target, image, { compression: forced })).digest).toBe(digest);
+    expect(target.count("POST", "uploads")).toBe(uploads);
+  });
+
+  test("from OCI to Docker and back, zstd becoming gzip on the way", async () => {
+    using target = new FakeRegistry();
+    const made = makeImage([first, second], { formats: ["zstd", "gzip"] });
+    const image = await pulled(made);
+    const { digest } = await pushTo(target, image, { format: "docker" });
+    const sent = sentTo(target, "1");
+    expect([sent.mediaType, sent.config.mediaType]).toEqual([
+      "application/vnd.docker.distribution.manifest.v2+json",
+      "application/vnd.docker.container.image.v1+json",
+    ]);
+    expect(sent.layers.map((layer) => layer.mediaType)).toEqual(
+      Array(2).fill("application/vnd.docker.image.rootfs.diff.tar.gzip"),
+    );
+    expect("annotations" in sent).toBe(false);
+    using other = engineFixture("push-docker");
+    const reference = `${target.host}/y:1`;
+    const record = await pull(ctx, other.engine, { reference, policy: "always", registry: { retry } });
+    expect([record.id, record.manifestDigest]).toEqual([made.configDigest, digest]);
+    using back = new FakeRegistry();
+    const destination = `${back.host}/z:1`;
+    await push(ctx, other.engine, { image: reference, destination, format: "oci", registry: { retry } });
+    expect(sentTo(back, "1").layers.map((layer) => layer.mediaType)).toEqual(
+      Array(2).fill(`${OCI_LAYER}+gzip`),
+    );
+  });
+
+  test("a Docker image that is to have zstd layers becomes an OCI one; Docker's format refuses them", async () => {
+    using target = new FakeRegistry();
+    const image = await pulled(makeImage([first], { family: "docker" }));
+    const compression = { format: "zstd", force: true } as const;
+    expect(await failure(pushTo(target, image, { compression, format: "docker" }))).toMatchObject({
+      reason: "zstd-in-docker-format",
+    });
+    expect(target.seen).toEqual([]);
+    await pushTo(target, image, { compression });
+    expect(sentTo(target, "1").mediaType).toBe("application/vnd.oci.image.manifest.v1+json");
+  });
+
+  test("the same layer in two images is compressed and sent once, and by many at a time", async () => {
+    using target = new FakeRegistry();
+    const big = tarOf({ a: randomBytes(3_000_000) });
+    await imported("local/one:1", big);
+    await importRootfs(ctx, fixture.engine, {
+      source: streamOf(big),
+      name: "local/two:1",
+      changes: ["ENV B=2"],
+    });
+    const names = ["local/one:1", "local/two:1", "local/one:1", "local/two:1"];
+    const all = await Promise.all(
+      names.map((image, i) =>
+        push(ctx, fixture.engine, { image, destination: `${target.host}/y:${i}`, registry: { retry } }),
+      ),
+    );
+    expect(new Set(all.map(({ digest }) => digest)).size).toBe(2);
+    expect(target.count("POST", "uploads")).toBe(3);
+  });
+
+  test("a blob is mounted from any repository of the registry that is known to have it", async () => {
+    using target = new FakeRegistry();
+    const image = await imported("local/one:1");
+    await push(ctx, fixture.engine, { image, destination: `${target.host}/a/b:1`, registry: { retry } });
+    const [layer] = fixture.engine.images.resolve(image).manifest.layers;
+    await importRootfs(ctx, fixture.engine, { source: streamOf(first), name: "local/two:1", changes: [] });
+    target.absent.add(layer?.digest ?? "");
+    target.mountable.add("a/b");
+    await push(ctx, fixture.engine, {
+      image: "local/two:1",
+      destination: `${target.host}/c:1`,
+      registry: { retry },
+    });
+    const posts = target.seen.filter((seen) => seen.method === "POST" && seen.query.includes("mount="));
+    expect(posts.map(({ query }) => new URLSearchParams(query).get("from"))).toContain("a/b");
+    expect(target.blobs.size).toBe(3);
+  });
+});
+
+describe("names", () => {
+  test("all tags of a repository, and only of that one", async () => {
+    using target = new FakeRegistry();
+    const { engine } = fixture;
+    const repository = `${target.host}/app`;
+    const { id } = await importRootfs(ctx, engine, {
+      source: streamOf(first),
+      name: `${repository}:v1`,
+      changes: [],
+    });
+    engine.images.tag(id, `${repository}:v2`);
+    engine.images.tag(id, `${repository}lication:v3`);
+    await importRootfs(ctx, engine, { source: streamOf(second), name: `${repository}:other`, changes: [] });
+    const { pushed } = await push(ctx, engine, { image: repository, allTags: true, registry: { retry } });
+    expect(pushed.map(({ name }) => name)).toEqual(
+      ["other", "v1", "v2"].map((tag) => `${repository}:${tag}`),
+    );
+    expect(pushed[1]?.digest).toBe(pushed[2]?.digest as string);
+    expect([...target.manifests.keys()].filter((key) => !key.includes(":")).toSorted()).toEqual([
+      "other",
+      "v1",
+      "v2",
+    ]);
+    for (const bad of [`${repository}:v1`, "nosuch/repository"])
+      expect(
+        (await failure(push(ctx, engine, { image: bad, allTags: true, registry: { retry } }))).kind,
+      ).toBe(bad === "nosuch/repository" ? "not-found" : "invalid-argument");
+  });
+});
+
 describe("layers", () => {
   test("whose blob the store lacks are made again, with the image's id unchanged", async () => {
     using registry = new FakeRegistry();
@@ -211,32 +389,4 @@ test("destinations", async () => {
     kind: "unavailable",
   });
   expect(engine.images.resolve(id).repoDigests).toEqual([]);
-});
-
-describe("parallel gzip", () => {
-  test.each([0, 1, 4 * 1024 * 1024, 4 * 1024 * 1024 + 1, 13_000_000])(
-    "%d bytes come back, always as the same bytes",
-    async (size) => {
-      const bytes = Buffer.alloc(size);
-      for (let i = 0; i < size; i += 7) bytes[i] = i % 251;
-      const once = await collect(parallelGzip(streamOf(bytes, 1_000_003)));
-      expect(gunzipSync(once).equals(bytes)).toBe(true);
-      expect((await collect(parallelGzip(streamOf(bytes, 77_777)))).equals(once)).toBe(true);
-    },
-  );
-
-  test("an error of the source ends it", async () => {
-    const broken = async function* (): AsyncGenerator<Uint8Array> {
-      yield new Uint8Array(9_000_000);
-      await Promise.resolve();
-      throw new Error("broken");
-    };
-    let message = "";
-    try {
-      await collect(parallelGzip(broken()));
-    } catch (error) {
-      ({ message } = error as Error);
-    }
-    expect(message).toBe("broken");
-  });
 });
