@@ -4,11 +4,11 @@ import { fail, isKind } from "../core/error.ts";
 import type { ContainerRecord } from "../container/container.ts";
 import { canRemove, isLive } from "../container/state.ts";
 import { teardown } from "../container/teardown.ts";
+import { treeBytes } from "../storage/usage.ts";
 import { forget } from "./cleanup.ts";
 import type { Engine, Filter } from "./engine.ts";
 import { matcher } from "./filter.ts";
 import { containerTests, resolveContainer } from "./list.ts";
-import { sizeOf } from "./size.ts";
 import { lockContainer } from "./lock.ts";
 import { refresh, refreshAll } from "./refresh.ts";
 import { stop } from "./stop.ts";
@@ -61,7 +61,7 @@ function mayHoldResources(engine: Engine, stored: ContainerRecord): boolean {
   );
 }
 
-/** Removes every container that is not live and matches; returns ids and the bytes of their own layers. */
+/** Removes every container that is not live and matches; returns ids and the bytes of their directories, as `du` counts them. */
 export async function prune(
   ctx: Ctx,
   engine: Engine,
@@ -73,7 +73,7 @@ export async function prune(
   for (const record of refreshAll(engine)) {
     const isIdle = record.state.status === "exited" || record.state.status === "created";
     if (!isIdle || !matches(record) || engine.operations.of(record.id) !== undefined) continue;
-    const size = sizeOf(engine, record).rw;
+    const size = treeBytes(engine.sys, engine.paths.container(record.id));
     await remove(ctx, engine, { container: record.id, force: false, volumes: true });
     ids.push(record.id);
     reclaimed += size;

@@ -38,6 +38,8 @@ export interface StoreUsage {
   /** All blobs and all unpacked layers. */
   blobs: number;
   layers: number;
+  /** What the images need that are in use. */
+  kept: number;
   /** Layers and blobs that no image needs: what a collection frees now. */
   unreferenced: number;
   /** Directory of each container, without what is mounted in it. */
@@ -97,11 +99,14 @@ function statOrNothing(sys: Sys, dir: Fd, name: Name) {
   }
 }
 
-export function storeUsage(deps: UsageDeps): StoreUsage {
+/** `isUsed`: whether a container stands on an image. */
+export function storeUsage(deps: UsageDeps, isUsed: (id: Digest) => boolean = () => false): StoreUsage {
   const { sys, paths } = deps;
   const layers = layerBytes(deps);
   const blobs = blobBytes(deps);
-  const { images, needed } = imageUsage(deps.db, layers, blobs);
+  const { images, needs } = imageUsage(deps.db, layers, blobs);
+  const needed = new Set([...needs.values()].flatMap((keys) => [...keys]));
+  const kept = new Set([...needs].flatMap(([id, keys]) => (isUsed(id) ? [...keys] : [])));
   const unneeded = (sizes: Map<Digest, number>) =>
     sum([...sizes].filter(([key]) => !needed.has(key)).map(([, bytes]) => bytes));
   const each = (dir: string): Map<string, number> =>
@@ -111,6 +116,7 @@ export function storeUsage(deps: UsageDeps): StoreUsage {
     images,
     blobs: sum(blobs.values()),
     layers: sum(layers.values()),
+    kept: sum([...kept].map((key) => (layers.get(key) ?? 0) + (blobs.get(key) ?? 0))),
     unreferenced: unneeded(layers) + unneeded(blobs),
     containers: each(paths.containers),
     volumes: each(paths.volumes),
@@ -162,12 +168,12 @@ function imageUsage(
   db: Db,
   layers: Map<Digest, number>,
   blobs: Map<Digest, number>,
-): { images: ImageUsage[]; needed: Set<string> } {
-  const needs = [...imageNeeds(db), ...documentNeeds(db)].map(([id, keys]) => ({ id, keys }));
+): { images: ImageUsage[]; needs: Needs } {
+  const needs: Needs = new Map([...imageNeeds(db), ...documentNeeds(db)]);
   const users = new Map<string, number>();
-  for (const { keys } of needs) for (const key of keys) users.set(key, (users.get(key) ?? 0) + 1);
+  for (const keys of needs.values()) for (const key of keys) users.set(key, (users.get(key) ?? 0) + 1);
   const bytes = (key: string) => (layers.get(key) ?? 0) + (blobs.get(key) ?? 0);
-  const images = needs.map(({ id, keys }) => {
+  const images = [...needs].map(([id, keys]) => {
     const list = [...keys];
     return {
       id,
@@ -175,7 +181,7 @@ function imageUsage(
       unique: sum(list.filter((key) => users.get(key) === 1).map(bytes)),
     };
   });
-  return { images, needed: new Set(users.keys()) };
+  return { images, needs };
 }
 
 type Needs = Map<Digest, Set<string>>;

@@ -3,6 +3,7 @@ import { confirm } from "../confirm.ts";
 import { parseFilters } from "../filters.ts";
 import { forceFlag, plainFilterFlag } from "../list-flags.ts";
 import { humanSize } from "../units.ts";
+import { removedLines } from "./rmi.ts";
 
 function warning(all: boolean, volumes: boolean): string {
   return [
@@ -14,10 +15,16 @@ function warning(all: boolean, volumes: boolean): string {
   ].join("\n");
 }
 
-function section(out: Invocation["out"], title: string, ids: readonly string[]): void {
+/** docker puts a colon behind the title and an empty line behind the list. */
+function section(
+  { out, personality: { docker } }: Pick<Invocation, "out" | "personality">,
+  title: string,
+  ids: readonly string[],
+): void {
   if (ids.length === 0) return;
-  out.line(title);
-  for (const id of ids) out.line(id.replace(/^sha256:/, ""));
+  out.line(docker ? `${title}:` : title);
+  for (const id of ids) out.line(docker ? id : id.replace(/^sha256:/, ""));
+  if (docker) out.line("");
 }
 
 export const systemPruneCommand = defineCommand({
@@ -30,19 +37,23 @@ export const systemPruneCommand = defineCommand({
     volumes: { type: "bool", help: "Also volumes" },
   },
   args: { min: 0, max: 0 },
-  async run({ ctx, flags, out, engine }) {
+  async run(invocation) {
+    const { ctx, flags, out, engine, personality } = invocation;
     if (!flags.force && !(await confirm(warning(flags.all, flags.volumes)))) return;
-    const { systemPrune } = await import("../../engine/system.ts");
+    const { systemPrune } = await import("../../engine/system-prune.ts");
     const filters = parseFilters(flags.filter);
     const pruned = await systemPrune(ctx, await engine(), {
       all: flags.all,
-      volumes: flags.volumes,
+      // docker means anonymous ones by that, and those go with their containers.
+      volumes: flags.volumes && !personality.docker,
       filters,
     });
-    section(out, "Deleted Containers", pruned.containers);
-    section(out, "Deleted Networks", pruned.networks);
-    section(out, "Deleted Images", pruned.images);
-    section(out, "Deleted Volumes", pruned.volumes);
+    const { images } = pruned;
+    const imageLines = removedLines(images, true).map((line) => line.toLowerCase());
+    section(invocation, "Deleted Containers", pruned.containers);
+    section(invocation, "Deleted Networks", pruned.networks);
+    section(invocation, "Deleted Volumes", pruned.volumes);
+    section(invocation, "Deleted Images", personality.docker ? imageLines : images.deleted);
     out.line(`Total reclaimed space: ${humanSize(pruned.reclaimed)}`);
   },
 });
