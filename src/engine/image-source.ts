@@ -80,6 +80,7 @@ function checkIsImage({ manifest, what }: ImageSource): void {
       `"${what}" is an artifact of type "${excerpt(type)}", not a container image`,
       {
         reason: "not-an-image",
+        hint: `for its files: berth artifact pull ${what}`,
       },
     );
   }

@@ -21,7 +21,9 @@ const MAX_OPENED = 1000;
 const OPEN_AT_ONCE = 8;
 /** Answers of registries that do not know the referrers API. */
 const UNKNOWN_ROUTE = [400, 404, 405, 406, 501];
-const MAX_ROUNDS = 40;
+const MAX_ROUNDS = 60;
+const MIN_PAUSE_MS = 20;
+const MAX_PAUSE_MS = 2000;
 
 export interface ReferrersRequest {
   subject: Digest;
@@ -251,26 +253,33 @@ interface Change {
   change: (entries: RawEntry[]) => RawEntry[];
 }
 
-/** Writes until the change is in the index at two looks in a row; nothing is written if it was from the start. */
+/**
+ * Writes until the change has stayed in an index that nobody else is writing: two looks at the same bytes, further apart than
+ * it takes to read and write them. Nothing is written if all is done from the start.
+ */
 async function changeIndex(
   ctx: Ctx,
   transport: Transport,
   subject: Digest,
   { isDone, change }: Change,
 ): Promise<void> {
-  let looks = 0;
+  let settled: string | undefined;
+  let slowest = MIN_PAUSE_MS;
   for (let round = 0; round < MAX_ROUNDS; round++) {
     checkCanceled(ctx);
+    const started = performance.now();
     const index = await readIndex(ctx, transport, subject);
     if (isDone(index?.document.manifests ?? [])) {
-      if (round === 0 || ++looks === 2) return;
+      const found = index?.digest ?? "none";
+      if (round === 0 || settled === found) return;
+      settled = found;
     } else {
-      looks = 0;
+      settled = undefined;
       await writeIndex(ctx, transport, { subject, index, change });
-      continue;
     }
-    // Others who have read the index before us may be about to write it.
-    await Bun.sleep(20 + Math.random() * 20 * Math.min(round, 8));
+    slowest = Math.min(Math.max(slowest, performance.now() - started), MAX_PAUSE_MS);
+    // Whoever has read the index before us is about to write it; and two who disturb each other must fall out of step.
+    await Bun.sleep(slowest * (1 + 2 * Math.random()));
   }
   throw fail("aborted", `${whatOf(transport, subject)}: others keep overwriting the list`, {
     reason: "referrers-contended",
