@@ -228,6 +228,14 @@ const image: Entry = {
       load: async () => (await import("./commands/image-prune.ts")).imagePruneCommand,
     },
     rm: { ...rmi, aliases: ["remove"] },
+    sync: {
+      summary: "Copy all images of a repository, a directory or a list elsewhere",
+      load: async () => (await import("./commands/image-sync.ts")).imageSyncCommand,
+    },
+    tags: {
+      summary: "List the tags of a repository on its registry",
+      load: async () => (await import("./commands/image-tags.ts")).imageTagsCommand,
+    },
     search: registryVerbs["search"] as Entry,
     tree: {
       summary: "Show the layers of an image as a tree",

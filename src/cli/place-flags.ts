@@ -1,18 +1,9 @@
-/** Flags of the commands that name places outside the store: whom to be there, how far to trust it, which platform. */
+/** What the flags of remote-flags.ts say: whom to be at a registry, how far to trust it, which platform. */
 import { fail } from "../core/error.ts";
 import type { Platform } from "../image/image.ts";
 import { hostPlatform, parsePlatform } from "../image/platform.ts";
 import type { Credentials, RegistryOptions } from "../registry/registry.ts";
 import { registryOptions } from "./container-spec.ts";
-import type { FlagSpec, FlagTable } from "./flags.ts";
-
-/** Which image of an index; skopeo's names and podman's. */
-export const overrideFlags = {
-  "override-arch": { type: "string", value: "ARCH", help: "Choose the image for this architecture" },
-  "override-os": { type: "string", value: "OS", help: "Choose the image for this operating system" },
-  "override-variant": { type: "string", value: "VARIANT", help: "Choose the image for this variant" },
-  platform: { type: "string", value: "OS/ARCH[/VARIANT]", help: "Choose the image for this platform" },
-} as const satisfies FlagTable;
 
 interface OverrideValues {
   "override-arch"?: string | undefined;
@@ -33,51 +24,6 @@ export function overriddenPlatform(flags: OverrideValues): Platform | undefined 
     ...(variant === undefined ? [] : [variant]),
   ];
   return parsePlatform(parts.join("/"));
-}
-
-const RETRY: FlagTable = {
-  "retry-times": { type: "int", value: "N", help: "How often to try again after a failure (5)" },
-};
-
-/** Flags for one registry: inspect, tags, delete. */
-export const oneRegistryFlags = {
-  ...RETRY,
-  "no-creds": { type: "bool", help: "Be nobody there" },
-  username: { type: "string", value: "USER", help: "User name for the registry" },
-  password: { type: "string", value: "PASSWORD", help: "Password for the registry" },
-  "registry-token": { type: "string", hidden: true, unsupported: true, help: "Bearer token" },
-  "daemon-host": { type: "string", hidden: true, unsupported: true, help: "Docker's daemon" },
-  "shared-blob-dir": { type: "string", hidden: true, unsupported: true, help: "Shared blobs" },
-} as const satisfies FlagTable;
-
-/** Flags for source and destination. */
-export const twoPlacesFlags: FlagTable = {
-  authfile: { type: "string", value: "FILE", help: "Credentials for both registries" },
-  "tls-verify": { type: "bool", default: true, help: "Require HTTPS with a valid certificate on both sides" },
-  ...RETRY,
-  ...sideFlags("src", "the source"),
-  ...sideFlags("dest", "the destination"),
-};
-
-function sideFlags(side: string, where: string): FlagTable {
-  const text = (value: string, help: string): FlagSpec => ({ type: "string", value, help });
-  const refused = (help: string): FlagSpec => ({ type: "string", hidden: true, unsupported: true, help });
-  return {
-    [`${side}-authfile`]: text("FILE", `Credentials for ${where}`),
-    [`${side}-cert-dir`]: text("DIR", `*.crt to trust and *.cert, *.key to show to ${where}`),
-    [`${side}-creds`]: text("USER:PASSWORD", `Credentials for ${where}`),
-    [`${side}-no-creds`]: { type: "bool", help: `Be nobody at ${where}` },
-    [`${side}-username`]: text("USER", `User name for ${where}`),
-    [`${side}-password`]: text("PASSWORD", `Password for ${where}`),
-    [`${side}-tls-verify`]: {
-      type: "bool",
-      default: true,
-      help: `Require HTTPS with a valid certificate at ${where}`,
-    },
-    [`${side}-daemon-host`]: refused("Docker's daemon"),
-    [`${side}-registry-token`]: refused("Bearer token"),
-    [`${side}-shared-blob-dir`]: refused("Shared blobs"),
-  };
 }
 
 /** Any command's flags, by name: the sides differ only in a prefix. */

@@ -55,7 +55,7 @@ function copy(
 /** Every document and blob below it, each checked against its digest. */
 async function everything(place: string): Promise<Map<string, Uint8Array>> {
   using lease = fixture.engine.leases.take("pull");
-  const request = { place: parsePlace(place), registry: { retry }, compress: false, lease, note: () => {} };
+  const request = { place: parsePlace(place), registry: { retry }, compress: false, lease };
   await using reader = await openReader(ctx, fixture.engine, request);
   const found = new Map<string, Uint8Array>();
   await take(reader, undefined, found);

@@ -2,8 +2,9 @@ import { fail } from "../../core/error.ts";
 import type { CopyImageRequest } from "../../engine/copy-image.ts";
 import { defineCommand, type Invocation } from "../command.ts";
 import type { FlagTable, FlagValues } from "../flags.ts";
-import { overriddenPlatform, overrideFlags, placeOptions, twoPlacesFlags } from "../place-flags.ts";
+import { overriddenPlatform, placeOptions } from "../place-flags.ts";
 import { createProgress, progressFlag } from "../progress.ts";
+import { overrideFlags, twoPlacesFlags } from "../remote-flags.ts";
 
 const unsupported = { type: "string", hidden: true, unsupported: true, help: "Not supported" } as const;
 

@@ -4,6 +4,7 @@ import { type AnyCommand, defineCommand, type Invocation } from "../command.ts";
 import { exitCodeOf, printError } from "../errors.ts";
 import { objectFormatFlag } from "../list-flags.ts";
 import { printFormatted, printJson } from "../object-format.ts";
+import { remoteFlags } from "../remote-flags.ts";
 
 type Kind = "container" | "image" | "network";
 const KINDS: readonly Kind[] = ["container", "image", "network"];
@@ -98,12 +99,30 @@ function kindsOf(type: string): readonly Kind[] {
   throw fail("invalid-argument", `invalid type "${type}"`, { hint: `choose all, ${KINDS.join(", ")}` });
 }
 
+async function lookRemotely(invocation: Invocation): Promise<void> {
+  const { inspectRemoteImages } = await import("./inspect-remote.ts");
+  await inspectRemoteImages(invocation, invocation.args);
+}
+
+/** Flags that say how to look at a registry mean nothing here. */
+function checkIsRemote(changed: ReadonlySet<string>): void {
+  const odd = [...changed].find((name) => Object.hasOwn(remoteFlags, name) && name !== "remote");
+  // --authfile is a flag of berth itself as well.
+  if (odd === undefined || odd === "authfile") return;
+  throw fail("invalid-argument", `--${odd} is of use with --remote only`, { reason: "arguments" });
+}
+
 export const inspectCommand = defineCommand({
   usage: "[options] NAME [NAME...]",
   description: "Shows containers, images or networks in full, as JSON or by a template.",
-  examples: ["inspect --format '{{.State.Pid}}' web"],
+  examples: [
+    "inspect --format '{{.State.Pid}}' web",
+    "inspect --remote quay.io/prometheus/busybox:latest",
+    "inspect --remote --raw oci:layout:v1",
+  ],
   flags: {
     ...objectFormatFlag,
+    ...remoteFlags,
     latest: { type: "bool", short: "l", help: "The container created last" },
     size: { type: "bool", short: "s", help: "Add sizes of containers" },
     type: {
@@ -128,6 +147,8 @@ export const inspectCommand = defineCommand({
     if (names.length === 0) {
       throw fail("invalid-argument", "names or ids must be provided", { reason: "arguments" });
     }
+    if (flags.remote) return await lookRemotely(invocation as unknown as Invocation);
+    checkIsRemote(invocation.changed);
     return inspectAll(invocation, names, { kinds, size: flags.size }, flags.format ?? "");
   },
 });

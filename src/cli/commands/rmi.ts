@@ -4,6 +4,7 @@ import type { Removed } from "../../engine/remove-image.ts";
 import { defineCommand, type Invocation } from "../command.ts";
 import { shownRepository } from "../image-row.ts";
 import { forEach } from "../each.ts";
+import { deleteFlags } from "../remote-flags.ts";
 
 async function selectImages(invocation: Invocation, engine: Engine, all: boolean): Promise<string[]> {
   const { args, ctx } = invocation;
@@ -38,12 +39,18 @@ export function removedLines(removed: Removed, docker: boolean): string[] {
   ];
 }
 
+async function removeRemotely(invocation: Invocation): Promise<number> {
+  const { deleteImages } = await import("./delete-remote.ts");
+  return await deleteImages(invocation);
+}
+
 export const rmiCommand = defineCommand({
   usage: "[options] IMAGE [IMAGE...]",
   description:
     "Removes names of images, and images that have no name left. Exit code 1: there is no such image; 2: it is in use.",
-  examples: ["rmi site:1", "rmi --force 3fe0a91e6cd4"],
+  examples: ["rmi site:1", "rmi --force 3fe0a91e6cd4", "rmi --remote localhost:5000/site:1"],
   flags: {
+    ...deleteFlags,
     all: { type: "bool", short: "a", help: "All images" },
     force: { type: "bool", short: "f", help: "Also with several names, and the containers that use it" },
     ignore: { type: "bool", short: "i", help: "An image that does not exist is no error" },
@@ -54,6 +61,7 @@ export const rmiCommand = defineCommand({
   completes: { first: "images" },
   async run(invocation) {
     const { ctx, flags, out, personality } = invocation;
+    if (flags.remote) return await removeRemotely(invocation as unknown as Invocation);
     const engine = await invocation.engine();
     const { removeImage } = await import("../../engine/remove-image.ts");
     const images = await selectImages(invocation, engine, flags.all);

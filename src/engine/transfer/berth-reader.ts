@@ -21,7 +21,7 @@ export interface BerthReaderRequest {
   /** Protects the blobs that are made. */
   lease: Lease;
   /** Told what had to become different. */
-  note: (change: string) => void;
+  note?: (change: string) => void;
 }
 
 export class BerthReader implements ImageReader {
@@ -58,7 +58,7 @@ export class BerthReader implements ImageReader {
     );
     lease.protect("blob", record.id);
     const { bytes, digest, manifest, changed } = manifestOver(this.#engine, record, layers);
-    if (changed) note("layers are in another compression than the one the image came with");
+    if (changed) note?.("layers are in another compression than the one the image came with");
     return { bytes, descriptor: { mediaType: manifest.mediaType, digest, size: bytes.length } };
   }
 

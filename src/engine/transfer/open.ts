@@ -17,7 +17,7 @@ export interface OpenReaderRequest {
   /** Protects what the reader makes in the store; the caller releases it after the reader. */
   lease: Lease;
   /** Told what the reader had to make different. */
-  note: (change: string) => void;
+  note?: (change: string) => void;
 }
 
 /** The caller disposes it. Errors: not-found, invalid-argument, data-loss, those of registries.conf. */
