@@ -3,6 +3,7 @@
  * that start-up costs no more than the command needs.
  */
 import { artifact } from "./artifact-table.ts";
+import { manifest } from "./manifest-table.ts";
 import type { AnyCommand } from "./command.ts";
 
 export type Category = "containers" | "images" | "networks" | "system";
@@ -320,6 +321,7 @@ export const commandTable: EntryTable = {
   rmi: { ...rmi, category: "images" },
   image,
   artifact,
+  manifest,
   network,
   completion: {
     summary: "Print a completion script for a shell",

@@ -10,6 +10,7 @@ const REMOVERS = new Set([
   "rmi",
   "container rm",
   "image rm",
+  "manifest rm",
   "network rm",
   "volume rm",
   "pod rm",

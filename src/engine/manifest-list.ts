@@ -9,7 +9,7 @@ import { fail } from "../core/error.ts";
 import { digestOf } from "../image/digest.ts";
 import type { Descriptor, Digest, Platform } from "../image/image.ts";
 import { isIndex, MAX_MANIFEST_BYTES } from "../image/manifest.ts";
-import { parseReference, repositoryName } from "../image/reference.ts";
+import { isFullyQualified, parseReference, repositoryName } from "../image/reference.ts";
 import type { RegistryOptions } from "../registry/registry.ts";
 import type { Lease, ManifestRecord } from "../storage/storage.ts";
 import type { Engine } from "./engine.ts";
@@ -41,12 +41,12 @@ export interface CreateListRequest {
   registry: RegistryOptions;
 }
 
-/** The list's digest. Errors: already-exists (the name), and those of {@link addToList}; nothing is left then. */
+/** The list's digest and full name. Errors: already-exists (the name), and those of {@link addToList}; nothing is left then. */
 export async function createList(
   ctx: Ctx,
   engine: Engine,
   request: CreateListRequest,
-): Promise<{ digest: Digest }> {
+): Promise<{ digest: Digest; name: string }> {
   const name = localName(request.name);
   checkFree(engine, name, request.amend);
   using lease = engine.leases.take("pull");
@@ -65,7 +65,7 @@ export async function createList(
   });
   dropOld(engine, old, made);
   engine.events.add({ type: "image", action: "tag", id: made.digest, name, attributes: {} });
-  return { digest: made.digest };
+  return { digest: made.digest, name };
 }
 
 function checkFree(engine: Engine, name: string, amend: boolean): void {
@@ -154,36 +154,60 @@ function askedPlatform({ os, architecture, variant }: EntryChange): Partial<Plat
 
 export interface AnnotateListRequest {
   list: string;
-  /** Digest of an entry, or the name or id of an image here that is one; absent: the list itself. */
+  /** Digest of an entry, or the name of the image that is one; absent: the list itself. */
   image?: string;
   change: EntryChange;
+  registry: RegistryOptions;
 }
 
-/** The changed list's digest. Errors: not-found, invalid-argument. */
-export function annotateEntry(
-  _ctx: Ctx,
+/** The changed list's digest. Errors: not-found, invalid-argument, those of a registry that has to be asked. */
+export async function annotateEntry(
+  ctx: Ctx,
   engine: Engine,
-  { list, image, change }: AnnotateListRequest,
-): { digest: Digest } {
+  { list, image, change, registry }: AnnotateListRequest,
+): Promise<{ digest: Digest }> {
+  const asked = image === undefined ? undefined : await namedEntry(ctx, engine, { image, registry });
   return editList(engine, list, {
     edit: (draft) => {
-      if (image === undefined) annotateList(draft, change.annotations ?? {});
-      else changeEntry(draft, entryDigest(engine, draft, image), change);
+      if (asked === undefined) annotateList(draft, change.annotations ?? {});
+      else changeEntry(draft, entryDigest(engine, draft, asked), change);
     },
   });
 }
 
-/** The changed list's digest. Errors: not-found, invalid-argument. */
-export function removeFromList(
-  _ctx: Ctx,
+export interface RemoveFromListRequest {
+  list: string;
+  /** As {@link AnnotateListRequest.image}. */
+  images: string[];
+  registry: RegistryOptions;
+}
+
+/** The changed list's digest. Errors: as of {@link annotateEntry}. */
+export async function removeFromList(
+  ctx: Ctx,
   engine: Engine,
-  { list, images }: { list: string; images: string[] },
-): { digest: Digest } {
+  { list, images, registry }: RemoveFromListRequest,
+): Promise<{ digest: Digest }> {
+  const asked: string[] = [];
+  for (const image of images) asked.push(await namedEntry(ctx, engine, { image, registry }));
   return editList(engine, list, {
     edit: (draft) => {
-      for (const image of images) removeEntry(draft, entryDigest(engine, draft, image));
+      for (const text of asked) removeEntry(draft, entryDigest(engine, draft, text));
     },
   });
+}
+
+/** Of an image of a registry the digest, which only the registry knows; anything else as it is. */
+async function namedEntry(
+  ctx: Ctx,
+  engine: Engine,
+  { image, registry }: { image: string; registry: RegistryOptions },
+): Promise<string> {
+  const isRemote =
+    image.startsWith("docker://") || (isFullyQualified(image) && !image.startsWith("localhost/"));
+  if (!isRemote || engine.images.find(image) !== undefined) return image;
+  const { inspectManifest } = await import("./manifest-inspect.ts");
+  return (await inspectManifest(ctx, engine, { name: image, registry })).descriptor.digest;
 }
 
 /** People may name an entry by the image that it is. What is not known here is taken for a digest. */

@@ -14,6 +14,7 @@ import { askedName } from "./push.ts";
 import { removeList } from "./manifest-remove.ts";
 import { Copying } from "./transfer/copying.ts";
 import { openWriter } from "./transfer/open.ts";
+import type { LayerTarget } from "./transfer/recompress.ts";
 import type { Place } from "./transfer/transfer.ts";
 
 export interface PushListRequest {
@@ -24,6 +25,8 @@ export interface PushListRequest {
   all: boolean;
   /** Media types of the list and of what goes with it; as they are when absent. */
   format?: "oci" | "docker";
+  /** Every layer becomes this. */
+  compression?: LayerTarget;
   /** The list goes when it has been pushed. */
   remove: boolean;
   registry: RegistryOptions;
@@ -60,7 +63,14 @@ function destinationPlace(list: ManifestRecord, { list: asked, destination }: Pu
 async function send(
   ctx: Ctx,
   engine: Engine,
-  { record, place, all, format, registry }: PushListRequest & { record: ManifestRecord; place: Place },
+  {
+    record,
+    place,
+    all,
+    format,
+    compression,
+    registry,
+  }: PushListRequest & { record: ManifestRecord; place: Place },
 ): Promise<Digest> {
   using lease = engine.leases.take("pull");
   try {
@@ -76,6 +86,7 @@ async function send(
       multiArch: all ? ("all" as const) : ("index-only" as const),
       preserveDigests: false,
       ...(format === undefined ? {} : { format }),
+      ...(compression === undefined ? {} : { compression }),
     };
     const copying = new Copying(engine, { reader, writer, lease, rules });
     const done = await copying.top(ctx, await reader.manifest(ctx));

@@ -39,3 +39,8 @@ export const imageExistsCommand = existsCommand("image", "images", (engine, name
 export const networkExistsCommand = existsCommand("network", "networks", (engine, name) =>
   engine.network.inspect(name),
 );
+
+export const manifestExistsCommand = existsCommand("manifest list", "images", async (engine, name) => {
+  const { resolveList } = await import("../../engine/manifest-list.ts");
+  return resolveList(engine, name);
+});
