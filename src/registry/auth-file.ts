@@ -5,7 +5,7 @@
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { fail, ioText } from "../core/error.ts";
+import { EngineError, fail, ioText } from "../core/error.ts";
 import { hasCode } from "../sys/errno.ts";
 import { home, runtimeDir, userConfigDir } from "./config-paths.ts";
 import { updateFile } from "./file-update.ts";
@@ -53,8 +53,12 @@ export function readAuthFile(path: string): AuthFile | undefined {
   try {
     return parseAuthFile(path, readFileSync(path, "utf8"));
   } catch (error) {
+    if (error instanceof EngineError) throw error;
     if (hasCode(error, "ENOENT", "ENOTDIR", "EACCES")) return undefined;
-    throw error;
+    throw fail("invalid-argument", `cannot read the credentials file "${path}": ${ioText(error)}`, {
+      reason: "auth-file",
+      cause: error,
+    });
   }
 }
 

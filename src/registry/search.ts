@@ -148,8 +148,10 @@ function unreadable(what: string): Error {
 function fullName(host: string, name: unknown): string | undefined {
   if (typeof name !== "string") return undefined;
   try {
-    const { registry, repository } = parseReference(`${host}/${name}`);
-    return formatReference({ registry, repository });
+    const reference = parseReference(`${host}/${name}`);
+    return reference.tag === undefined && reference.digest === undefined
+      ? formatReference(reference)
+      : undefined;
   } catch {
     return undefined;
   }
