@@ -264,7 +264,7 @@ async function changeIndex(
   { isDone, change }: Change,
 ): Promise<void> {
   let settled: string | undefined;
-  let slowest = MIN_PAUSE_MS;
+  let slowest = Math.min(MIN_PAUSE_MS, transport.retry.baseMs);
   for (let round = 0; round < MAX_ROUNDS; round++) {
     checkCanceled(ctx);
     const started = performance.now();
