@@ -116,6 +116,13 @@ const resourceFlags = {
 } as const satisfies FlagTable;
 
 const storageFlags = {
+  "image-volume": {
+    type: "string",
+    value: "MODE",
+    default: "anonymous",
+    choices: ["anonymous", "bind", "tmpfs", "ignore"],
+    help: "What the image's volumes become: anonymous volumes (bind means the same), tmpfs, or nothing (ignore)",
+  },
   mount: { type: "list", value: "type=T,KEY=VALUE,…", help: "Mount a bind, volume, tmpfs, image or devpts" },
   tmpfs: { type: "list", value: "PATH[:OPTIONS]", help: "Mount a tmpfs" },
   volume: {
@@ -174,7 +181,7 @@ const UNSUPPORTED_TEXT = `
   health-log-destination health-max-log-count health-max-log-size health-on-failure
   health-retries health-start-interval health-start-period health-startup-cmd
   health-startup-interval health-startup-retries health-startup-success health-startup-timeout
-  health-timeout hosts-file hostuser image-volume init-path ip6 link memory-swappiness
+  health-timeout hosts-file hostuser init-path ip6 link memory-swappiness
   network-alias passwd-entry personality pidfile pod pod-id-file preserve-fd preserve-fds
   rdt-class requires retry retry-delay sdnotify seccomp-policy secret shm-size-systemd
   storage-opt subgidname subuidname systemd tz uidmap unsetenv volume-driver volumes-from

@@ -87,7 +87,9 @@ function oomScore(flags: CreateValues): number | undefined {
 /** Places that stay writable under --read-only, as in podman: programs may run there, and the image's files are there. */
 const READ_ONLY_TMPFS = ["/run", "/tmp", "/var/tmp"];
 
-function storage(flags: CreateValues, docker: boolean): Pick<ContainerSpec, "mounts" | "tmpfs"> {
+type StoragePart = Pick<ContainerSpec, "mounts" | "tmpfs" | "imageVolumes">;
+
+function storage(flags: CreateValues, docker: boolean): StoragePart {
   const mounts = [...flags.volume.map(parseVolume), ...flags.mount.map(parseMount)];
   const tmpfs: Record<string, string> = {};
   for (const { path, options } of flags.tmpfs.map(parseTmpfs)) tmpfs[path] = options;
@@ -96,7 +98,9 @@ function storage(flags: CreateValues, docker: boolean): Pick<ContainerSpec, "mou
     const taken = new Set(mounts.map((mount) => mount.target));
     for (const path of READ_ONLY_TMPFS) if (!taken.has(path)) tmpfs[path] ??= "exec,mode=1777,tmpcopyup";
   }
-  return { mounts, tmpfs };
+  const imageVolumes = flags["image-volume"];
+  const isSpecial = imageVolumes === "tmpfs" || imageVolumes === "ignore";
+  return { mounts, tmpfs, ...(isSpecial ? { imageVolumes } : {}) };
 }
 
 type NetworkPart = Pick<

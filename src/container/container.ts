@@ -78,6 +78,8 @@ export interface ContainerSpec {
   devices: string[]; // "/dev/x[:/dev/y[:rwm]]"
   mounts: MountRequest[];
   tmpfs: Record<string, string>;
+  /** What the image's VOLUMEs become; anonymous volumes when absent. */
+  imageVolumes?: "anonymous" | "tmpfs" | "ignore";
   shmSize: number;
   sysctls: Record<string, string>;
   ulimits: Ulimit[];

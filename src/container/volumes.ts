@@ -3,10 +3,12 @@
  * image's VOLUMEs among them) beside the container, with which they go. A volume that is empty at
  * its first use gets what the image has at that path, with owner and mode (docker's copy-up).
  */
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
+import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, renameSync, statSync } from "node:fs";
 import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
 import type { ImageConfig } from "../image/image.ts";
+import { discard } from "../storage/files.ts";
+import { copyXattrs } from "../storage/inherit.ts";
 import { hasCode } from "../sys/errno.ts";
 import type { Rooted } from "../sys/rooted.ts";
 import type { ContainerRecord, MountRequest } from "./container.ts";
@@ -27,20 +29,29 @@ export async function resolveVolumes(
   request: VolumeRequest,
 ): Promise<MountRequest[]> {
   const { record, image } = request;
-  const anonymous = imageVolumes(image, record.spec).map((target): MountRequest => ({
-    type: "volume",
-    source: "",
-    target,
-    readOnly: false,
-    options: [],
-  }));
   const mounts: MountRequest[] = [];
-  for (const [index, mount] of [...record.spec.mounts, ...anonymous].entries()) {
+  const asked = [...record.spec.mounts, ...mountsOfImage(image, record)];
+  for (const [index, mount] of asked.entries()) {
     if (mount.type === "bind") mounts.push(checkBind(mount));
     else if (mount.type === "volume") mounts.push(await resolveVolume(ctx, deps, request, { mount, index }));
     else mounts.push(mount);
   }
   return mounts;
+}
+
+/** For the image's VOLUMEs. */
+function mountsOfImage(image: ImageConfig | undefined, { spec }: ContainerRecord): MountRequest[] {
+  const kind = spec.imageVolumes ?? "anonymous";
+  if (kind === "ignore") return [];
+  const isTmpfs = kind === "tmpfs";
+  return imageVolumes(image, spec).map((target) => ({
+    type: isTmpfs ? "tmpfs" : "volume",
+    source: "",
+    target,
+    readOnly: false,
+    // As in podman: what the image has there is in it, and programs may run there.
+    options: isTmpfs ? ["exec", "tmpcopyup"] : [],
+  }));
 }
 
 function checkBind(mount: MountRequest): MountRequest {
@@ -71,12 +82,30 @@ async function resolveVolume(
     mount.source === ""
       ? `${deps.paths.container(request.record.id)}/volumes/${index}`
       : namedVolume(deps, mount.source);
-  mkdirSync(source, { recursive: true, mode: 0o755 });
   const options = mount.options.filter((o) => o !== "copy" && o !== "nocopy");
-  if (!mount.options.includes("nocopy") && readdirSync(source).length === 0) {
-    await populate(ctx, deps, { request, source, target: mount.target });
+  const copies = !mount.options.includes("nocopy");
+  const what = { request, target: mount.target };
+  if (!existsSync(source)) await makeVolume(ctx, deps, { ...what, source }, copies);
+  // docker fills a named volume whenever it is empty, and what a container has emptied of its own stays empty.
+  else if (copies && mount.source !== "" && readdirSync(source).length === 0) {
+    await populate(ctx, deps, { ...what, source });
   }
   return { ...mount, source, options };
+}
+
+/** Filled beside its place and renamed, so that one that is there is complete. Another container may be making the same one. */
+async function makeVolume(ctx: Ctx, deps: ContainerDeps, what: Population, copies: boolean): Promise<void> {
+  const fresh = `${what.source}.${what.request.record.id.slice(0, 12)}`;
+  discard(deps, fresh);
+  mkdirSync(fresh, { recursive: true });
+  chmodSync(fresh, 0o755);
+  try {
+    if (copies) await populate(ctx, deps, { ...what, source: fresh });
+    renameSync(fresh, what.source);
+  } catch (error) {
+    discard(deps, fresh);
+    if (!hasCode(error, "ENOTEMPTY", "EEXIST")) throw error;
+  }
 }
 
 function namedVolume(deps: ContainerDeps, name: string): string {
@@ -108,9 +137,10 @@ async function populate(
     throw error;
   }
   const from = root.stat(inside);
+  const lower = `${deps.paths.merged(request.record.id)}${inside}`;
   chownSync(source, from.uid, from.gid);
   chmodSync(source, from.mode & 0o7777);
-  const lower = `${deps.paths.merged(request.record.id)}${inside}`;
+  copyXattrs(deps.sys, lower, source);
   if (!statSync(lower).isDirectory() || readdirSync(lower).length === 0) return;
   const [{ tarTree }, { spawnUnpack }] = await Promise.all([
     import("../storage/changes.ts"),
