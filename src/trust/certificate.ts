@@ -110,8 +110,7 @@ function oids(certificate: X509Certificate): string[] {
 }
 
 function isForCodeSigning(certificate: X509Certificate): boolean {
-  const usages = certificate.extension(EXTENDED_KEY_USAGE)?.valueObj.subs ?? [];
-  return usages.some((usage) => usage.toOID() === CODE_SIGNING);
+  return membersOf(certificate, EXTENDED_KEY_USAGE).some((usage) => usage.toOID() === CODE_SIGNING);
 }
 
 /** What is wrong with whom the certificate is for; undefined if it is the policy's person. */
@@ -124,7 +123,7 @@ export function personProblem(leaf: X509Certificate, person: Person): string | u
   const wrong = issuers.find((issuer) => issuer !== person.oidcIssuer);
   if (issuers.length === 0) return "its certificate does not say who vouches for the signer";
   if (wrong !== undefined) return `its signer is vouched for by "${excerpt(wrong)}"`;
-  const emails = (leaf.extension(ALT_NAME)?.valueObj.subs ?? [])
+  const emails = membersOf(leaf, ALT_NAME)
     .filter((name) => name.tag.isContextSpecific(EMAIL_TAG))
     .map((name) => name.value.toString("utf8"));
   if (emails.includes(person.subjectEmail)) return undefined;
@@ -133,10 +132,16 @@ export function personProblem(leaf: X509Certificate, person: Person): string | u
 
 /** A UTF8String within the extension's value. */
 function issuerV2(leaf: X509Certificate): string | undefined {
-  const extension = leaf.extension(FULCIO_ISSUER_V2);
-  return extension === undefined
-    ? undefined
-    : ASN1Obj.parseBuffer(Buffer.from(extension.value)).value.toString("utf8");
+  return valueOf(leaf, FULCIO_ISSUER_V2)?.value.toString("utf8");
+}
+
+function valueOf(certificate: X509Certificate, oid: string): ASN1Obj | undefined {
+  const extension = certificate.extension(oid);
+  return extension === undefined ? undefined : ASN1Obj.parseBuffer(Buffer.from(extension.value));
+}
+
+function membersOf(certificate: X509Certificate, oid: string): ASN1Obj[] {
+  return valueOf(certificate, oid)?.subs ?? [];
 }
 
 export function certificateKey(leaf: X509Certificate): KeyObject {
