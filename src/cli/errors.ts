@@ -25,6 +25,8 @@ export function exitCodeOf(error: unknown, path: string, personality: Personalit
   const { exit } = errorTable[kind];
   if (kind === "not-modified" || kind === "canceled") return exit;
   if (personality.docker) return dockerExitCode(error, path, exit);
+  // skopeo knows no other.
+  if (personality.name === "skopeo") return 1;
   if (REMOVERS.has(path)) {
     // podman has no number of its own for an image with several names.
     if (isReason(error, "image-has-names")) return exit;

@@ -29,6 +29,7 @@ export const globalFlags = {
     hidden: true,
     help: "Where events are kept (no effect: always in the store)",
   },
+  "insecure-policy": { type: "bool", hidden: true, help: "Use images whatever the policy says" },
   "log-level": {
     type: "string",
     short: "l",
@@ -150,6 +151,7 @@ export function openOptions(values: GlobalValues): OpenOptions {
     ...options,
     additionalStores,
     runtimeFlags: values["runtime-flag"],
+    ...(values["insecure-policy"] ? { insecurePolicy: true } : {}),
     globalArgv: argv,
     programArgv: selfArgv(),
   } as OpenOptions;

@@ -77,16 +77,24 @@ class Program {
     if (!this.personality.finished) {
       const { name } = this.personality;
       throw fail("unimplemented", `berth does not speak as "${name}" yet`, {
-        hint: "call it as berth, docker or podman",
+        hint: "call it as berth, docker, podman or skopeo",
       });
     }
-    const parsed = parseFlags(globalFlags, this.#argv, { interspersed: false });
+    const { table, argv } = await this.#spoken();
+    const parsed = parseFlags(globalFlags, argv, { interspersed: false });
     this.#globals = parsed.values as GlobalValues;
     if (this.#globals.version) return this.#version();
     const [word, ...rest] = parsed.args;
-    if (word === undefined) return this.#help(commandTable);
-    if (word === "help") return this.#helpOn(rest);
-    return this.#enter(commandTable, parsed.args, parsed.help);
+    if (word === undefined) return this.#help(table);
+    if (word === "help") return rest.length === 0 ? this.#help(table) : this.#enter(table, rest, true);
+    return this.#enter(table, parsed.args, parsed.help);
+  }
+
+  /** The commands and the arguments, as the program is called. */
+  async #spoken(): Promise<{ table: EntryTable; argv: string[] }> {
+    if (this.personality.name !== "skopeo") return { table: commandTable, argv: this.#argv };
+    const { skopeoArgv, skopeoTable } = await import("./skopeo.ts");
+    return { table: skopeoTable, argv: skopeoArgv(this.#argv) };
   }
 
   async #version(): Promise<number> {
@@ -101,10 +109,6 @@ class Program {
     const { groupHelp } = await import("./help.ts");
     this.out.write(groupHelp(this.personality.name, this.#path, table));
     return 0;
-  }
-
-  async #helpOn(words: string[]): Promise<number> {
-    return words.length === 0 ? this.#help(commandTable) : this.#enter(commandTable, words, true);
   }
 
   /** Walks from the table to a command; `help` asks for words about it instead of running it. */

@@ -81,17 +81,17 @@ export async function copyImage(
       names,
       ...(source.transport === "docker" ? { source: source.reference as Reference } : {}),
     });
-    const copying = new Copying(engine, { reader, writer, lease, rules: request });
+    const copying = new Copying(engine, { reader, writer, lease, rules: request, changes });
     const done = await copying.top(ctx, top);
     if (request.referrers) await copying.attached(ctx);
     await writer.commit(ctx);
     if (request.referrers)
       await (await import("./transfer/cosign-tags.ts")).copyCosignTags(ctx, engine, request, copying.digests);
-    return { digest: done.digest, changes: [...changes, ...copying.changes] };
+    return { digest: done.digest, changes };
   } finally {
     lease.release();
     // Layers that were only made to be sent.
-    collectGarbage(engine.store);
+    if (changes.length > 0 || source.transport === "berth") collectGarbage(engine.store);
   }
 }
 

@@ -20,6 +20,8 @@ export interface OpenOptions {
   authFile?: string;
   /** Instead of the user's and the system's policy.json. */
   policyFile?: string;
+  /** No policy is asked. */
+  insecurePolicy?: boolean;
   /** Roots of stores that are read as well, but never written. */
   additionalStores?: string[];
   /** argv prefix that runs this berth again on this store: the monitor's exit command starts with it. */

@@ -40,10 +40,12 @@ export interface CopyingParts {
   /** For what is made in the store meanwhile. */
   lease: Lease;
   rules: Rules;
+  /** Takes what had to become different, in words, before it does. */
+  changes?: string[];
 }
 
 export class Copying {
-  readonly changes: string[] = [];
+  readonly changes: string[];
   readonly #engine: Engine;
   readonly #parts: CopyingParts;
   /** Every document once, by the digest it has at the source. */
@@ -55,6 +57,7 @@ export class Copying {
   constructor(engine: Engine, parts: CopyingParts) {
     this.#engine = engine;
     this.#parts = parts;
+    this.changes = parts.changes ?? [];
   }
 
   /** Source digests of what has been copied. */

@@ -1,11 +1,11 @@
 /**
- * An archive of images in a file, read once to see where its members lie; their bytes are then taken from there. A compressed archive
- * is inflated into an unnamed file of the store's own first.
+ * An archive of images in a file, whose headers are read to see where its members lie; their bytes are then taken from there. A
+ * compressed archive is inflated into an unnamed file of the store's own first.
  *
  * Names in the archive are only looked up among themselves, never in a file system.
  */
-import { closeSync, fstatSync, openSync, read } from "node:fs";
-import { peekCompression } from "../../archive/compress.ts";
+import { closeSync, fstatSync, openSync, read, readSync } from "node:fs";
+import { detectCompression } from "../../archive/compress.ts";
 import { TarReader } from "../../archive/tar-reader.ts";
 import type { TarEntry, TarSink } from "../../archive/archive.ts";
 import { checkCanceled, type Ctx } from "../../core/ctx.ts";
@@ -20,6 +20,10 @@ import type { ImageLayout, StoredFile } from "../load-layout.ts";
 import { StagedFile } from "./staged-file.ts";
 
 const CHUNK = 1024 * 1024;
+/** What is read for a header: the small members that follow often come along. */
+const SCAN = 64 * 1024;
+/** More than any magic number needs. */
+const HEAD = 16;
 const MAX_LINKS = 8;
 const MAX_MEMBERS = 1_000_000;
 const DOCUMENTS = new Set(["manifest.json", "index.json", "oci-layout", "repositories"]);
@@ -46,29 +50,43 @@ export class TarFileLayout implements ImageLayout, Disposable {
     using undo = new DisposableStack();
     const fd = openFile(path);
     undo.defer(() => closeSync(fd));
-    const members = new Members();
-    const { compression, stream } = await peekCompression(chunksOf(ctx, fd, { position: 0, size: Infinity }));
-    if (compression === "none") {
-      for await (const chunk of stream) members.write(chunk);
-      members.end();
-      return new TarFileLayout(fd, members, undo.move());
+    if (isCompressed(fd)) {
+      const { plainStream } = await import("../load-stream.ts");
+      const plain = undo.use(unnamedFile(engine));
+      const packed = chunksOf(ctx, fd, { position: 0, size: Infinity });
+      for await (const chunk of plainStream(ctx, packed)) plain.write(chunk);
+      return TarFileLayout.#scan(ctx, plain.fd, undo);
     }
-    const { plainStream } = await import("../load-stream.ts");
-    const plain = undo.use(unnamedFile(engine));
-    for await (const chunk of plainStream(ctx, stream)) {
-      plain.write(chunk);
+    return TarFileLayout.#scan(ctx, fd, undo);
+  }
+
+  static #scan(ctx: Ctx, fd: number, undo: DisposableStack): TarFileLayout {
+    const members = new Members();
+    const { size } = fstatSync(fd);
+    for (let position = 0; position < size;) {
+      checkCanceled(ctx);
+      const chunk = readNow(fd, position, SCAN);
+      if (chunk.length === 0) break;
       members.write(chunk);
+      position += chunk.length;
+      position += members.skip(size - position);
     }
     members.end();
-    return new TarFileLayout(plain.fd, members, undo.move());
+    return new TarFileLayout(fd, members, undo.move());
   }
 
   document(name: string): Uint8Array | undefined {
     return this.#members.documents.get(name);
   }
 
-  file(name: string): StoredFile | undefined {
-    return this.#members.file(name);
+  file(name: string, plain?: Digest): StoredFile | undefined {
+    const member = this.#members.find(name);
+    if (member === undefined) return undefined;
+    const { extent } = member;
+    member.digest ??=
+      plain !== undefined && !isCompressed(this.#fd, extent) ? plain : hashOf(this.#fd, extent);
+    this.#members.extents.set(member.digest, extent);
+    return { digest: member.digest, size: extent.size };
   }
 
   async *blob(ctx: Ctx, { digest }: Descriptor): AsyncGenerator<Uint8Array, void, undefined> {
@@ -96,6 +114,32 @@ function openFile(path: string): number {
     reason: "not-regular",
     hint: 'a stream is read with "berth load"',
   });
+}
+
+/** By its first bytes, from `position` on. */
+function isCompressed(fd: number, { position, size }: Extent = { position: 0, size: HEAD }): boolean {
+  return detectCompression(readNow(fd, position, Math.min(size, HEAD))) !== "none";
+}
+
+function readNow(fd: number, position: number, length: number): Uint8Array {
+  const buffer = Buffer.allocUnsafeSlow(length);
+  try {
+    return buffer.subarray(0, readSync(fd, buffer, 0, length, position));
+  } catch (error) {
+    throw ioError(error, "cannot read the archive");
+  }
+}
+
+/** Of a member that nobody vouches for: configs, and compressed layers of Docker's old archives. */
+function hashOf(fd: number, { position, size }: Extent): Digest {
+  const hasher = new Bun.CryptoHasher("sha256");
+  for (let done = 0; done < size;) {
+    const chunk = readNow(fd, position + done, Math.min(CHUNK, size - done));
+    if (chunk.length === 0) break;
+    hasher.update(chunk);
+    done += chunk.length;
+  }
+  return `sha256:${hasher.digest("hex")}`;
 }
 
 function unnamedFile(engine: Engine): StagedFile {
@@ -131,7 +175,7 @@ class Members implements TarSink {
   readonly documents = new Map<string, Uint8Array>();
   readonly extents = new Map<Digest, Extent>();
   readonly #reader = new TarReader(this, { maxEntries: MAX_MEMBERS });
-  readonly #files = new Map<string, StoredFile>();
+  readonly #files = new Map<string, FileMember>();
   readonly #links = new Map<string, string>();
   /** Bytes of the file before the chunk that is being read, and that chunk. */
   #before = 0;
@@ -144,11 +188,21 @@ class Members implements TarSink {
     this.#before += chunk.length;
   }
 
+  /** Passes over what is left of a blob, at most `available` bytes. Returns how many. */
+  skip(available: number): number {
+    const count = Math.min(this.#reader.skippable, available);
+    if (count === 0 || this.#open?.isDocument === true) return 0;
+    this.#open?.skip(count, this.#before);
+    this.#before += count;
+    this.#reader.skip(count);
+    return count;
+  }
+
   end(): void {
     this.#reader.end();
   }
 
-  file(name: string): StoredFile | undefined {
+  find(name: string): FileMember | undefined {
     let at = memberName(name);
     for (let hops = 0; hops <= MAX_LINKS; hops++) {
       const file = this.#files.get(at);
@@ -187,22 +241,35 @@ class Members implements TarSink {
     if (member === undefined) return;
     this.#open = undefined;
     this.#links.delete(member.name);
-    if (DOCUMENTS.has(member.name)) this.documents.set(member.name, member.bytes());
+    if (member.isDocument) this.#keepDocument(member.name, member.bytes());
     else {
-      const { file, extent } = member.finish();
+      const file = member.finish();
       this.#files.set(member.name, file);
-      this.extents.set(file.digest, extent);
+      if (file.digest !== undefined) this.extents.set(file.digest, file.extent);
     }
   }
+
+  /** Two different ones are what two readers would see two different images in. */
+  #keepDocument(name: string, bytes: Uint8Array): void {
+    const before = this.documents.get(name);
+    if (before !== undefined && !Buffer.from(before).equals(bytes)) throw hostile(name, "is there twice");
+    this.documents.set(name, bytes);
+  }
+}
+
+/** A file of the archive; its digest where its name says so, or once somebody has asked for it. */
+interface FileMember {
+  digest: Digest | undefined;
+  extent: Extent;
 }
 
 /** The file whose content is just coming by. */
 class OpenMember {
   readonly name: string;
+  readonly isDocument: boolean;
   readonly #size: number;
   /** Of a blob that has its digest for a name it is the receiver who looks whether that is true. */
   readonly #named: Digest | undefined;
-  readonly #hasher: Bun.CryptoHasher | undefined;
   readonly #parts: Uint8Array[] = [];
   #position = 0;
   #length = 0;
@@ -213,9 +280,8 @@ class OpenMember {
     this.name = name;
     this.#size = size;
     this.#named = isDigest(digest) ? digest : undefined;
-    this.#hasher =
-      this.#named === undefined && !DOCUMENTS.has(name) ? new Bun.CryptoHasher("sha256") : undefined;
-    if (DOCUMENTS.has(name) && size > MAX_MANIFEST_BYTES) {
+    this.isDocument = DOCUMENTS.has(name);
+    if (this.isDocument && size > MAX_MANIFEST_BYTES) {
       throw fail("resource-exhausted", `"${name}" in the archive is ${size} bytes`, {
         reason: "document-too-large",
       });
@@ -226,21 +292,21 @@ class OpenMember {
     if (offset !== this.#length) throw hostile(this.name, "is sparse");
     if (offset === 0) this.#position = position;
     this.#length += chunk.length;
-    this.#hasher?.update(chunk);
-    if (DOCUMENTS.has(this.name)) this.#parts.push(chunk.slice());
+    if (this.isDocument) this.#parts.push(chunk.slice());
+  }
+
+  skip(count: number, position: number): void {
+    if (this.#length === 0) this.#position = position;
+    this.#length += count;
   }
 
   bytes(): Uint8Array {
     return Buffer.concat(this.#parts);
   }
 
-  finish(): { file: StoredFile; extent: Extent } {
+  finish(): FileMember {
     if (this.#length !== this.#size) throw hostile(this.name, "is sparse");
-    const digest = this.#named ?? `sha256:${(this.#hasher as Bun.CryptoHasher).digest("hex")}`;
-    return {
-      file: { digest, size: this.#size },
-      extent: { position: this.#position, size: this.#size },
-    };
+    return { digest: this.#named, extent: { position: this.#position, size: this.#size } };
   }
 }
 
