@@ -15,7 +15,16 @@ export const IMAGE_HEADINGS: Readonly<Record<string, string>> = {
   CreatedAt: "CREATED AT",
   Size: "SIZE",
   VirtualSize: "SIZE",
+  SharedSize: "SHARED SIZE",
+  UniqueSize: "UNIQUE SIZE",
+  ParentId: "PARENT ID",
+  Id: "ID",
   Containers: "CONTAINERS",
+  Dangling: "DANGLING",
+  ReadOnly: "R/O",
+  Labels: "LABELS",
+  RepoTags: "REPO TAGS",
+  RepoDigests: "REPO DIGESTS",
   Names: "NAMES",
   History: "HISTORY",
 };
@@ -49,14 +58,24 @@ export class ImageRow {
     const { id } = this.#item.record;
     return this.#noTrunc ? id : id.replace(/^sha256:/, "").slice(0, 12);
   }
+  get Id(): string {
+    return this.#item.record.id.replace(/^sha256:/, "");
+  }
+  get ParentId(): string {
+    return "";
+  }
   get Repository(): string {
     return shownRepository(splitName(this.#item.name).repository, this.#personality.docker);
   }
   get Tag(): string {
     return splitName(this.#item.name).tag;
   }
+  /** docker only knows the digests of registries. */
   get Digest(): string {
-    return this.#item.record.manifestDigest;
+    const { record, name } = this.#item;
+    if (!this.#personality.docker) return record.manifestDigest;
+    const { repository } = splitName(name);
+    return record.repoDigests.find((known) => known.startsWith(`${repository}@`))?.split("@")[1] ?? NONE;
   }
   get Created(): string {
     return this.CreatedSince;
@@ -75,7 +94,14 @@ export class ImageRow {
     return humanSize(this.#item.record.size, { digits: 3, gap: this.#personality.sizeGap });
   }
   get VirtualSize(): string {
-    return this.Size;
+    return this.#personality.docker ? this.Size : String(this.#item.record.size);
+  }
+  /** Not counted in a list; `system df -v` does. */
+  get SharedSize(): string {
+    return this.#personality.docker ? "N/A" : "0";
+  }
+  get UniqueSize(): string {
+    return this.#personality.docker ? "N/A" : "0";
   }
   get Containers(): number {
     return this.#item.containers;
@@ -96,7 +122,7 @@ export class ImageRow {
     return this.#item.record.names.length === 0;
   }
   get ReadOnly(): boolean {
-    return false;
+    return this.#item.record.additionalStore !== undefined;
   }
   get History(): string {
     return this.#item.record.names.join(", ");
@@ -124,6 +150,8 @@ export class ImageRow {
       Containers: containers,
       Names: record.names,
       Digest: record.manifestDigest,
+      ...(this.Dangling ? { Dangling: true } : {}),
+      ...(this.ReadOnly ? { ReadOnly: true } : {}),
       History: record.names,
       Created: seconds(this.#createdTime),
       CreatedAt: this.#createdTime,

@@ -35,7 +35,7 @@ export const imagesCommand = defineCommand({
     noheading: { ...noHeadingFlag.noheading, short: "n" },
     all: { type: "bool", short: "a", help: "Also those without a name that others stand on" },
     digests: { type: "bool", help: "Show digests" },
-    history: { type: "bool", hidden: true, unsupported: true, help: "Former names" },
+    history: { type: "bool", help: "Show all names of each image" },
     sort: { type: "string", value: "KEY", choices: Object.keys(ORDERS), help: "Order by this column" },
     tree: { type: "bool", hidden: true, unsupported: true, help: "Platforms" },
   },
@@ -58,7 +58,17 @@ export const imagesCommand = defineCommand({
       for (const id of new Set(items.map((item) => row(item).ID))) out.line(id);
       return;
     }
-    const columns = ["Repository", "Tag", ...(flags.digests ? ["Digest"] : []), "ID", "CreatedSince", "Size"];
+    const columns = [
+      "Repository",
+      "Tag",
+      ...(flags.digests ? ["Digest"] : []),
+      "ID",
+      "CreatedSince",
+      "Size",
+      ...(flags.history ? ["History"] : []),
+      // Said only where there is such a thing.
+      ...(items.some(({ record }) => record.additionalStore !== undefined) ? ["ReadOnly"] : []),
+    ];
     await printListing(invocation, {
       rows: items.map(row),
       format: flags.format,
