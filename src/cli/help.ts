@@ -80,7 +80,8 @@ export function groupHelp(program: string, path: string[], table: EntryTable): s
     lines.push(`Usage: ${name} [options] COMMAND`, "");
     lines.push("One container engine: images, containers and networks, without a daemon.");
     for (const [category, heading] of Object.entries(HEADINGS)) {
-      lines.push("", `${heading}:`, ...entryLines(table, category as Category));
+      const entries = entryLines(table, category as Category);
+      if (entries.length > 0) lines.push("", `${heading}:`, ...entries);
     }
     lines.push("", "Options:", ...flagLines(globalFlags));
   }

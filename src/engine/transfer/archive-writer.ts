@@ -37,6 +37,7 @@ export interface ArchiveWriterRequest {
 
 export class ArchiveWriter implements ImageWriter {
   readonly place: Place;
+  readonly family?: "oci";
   readonly takesIndexes: boolean;
   readonly leavesForeign: boolean;
   readonly takesReferrers: boolean;
@@ -55,6 +56,7 @@ export class ArchiveWriter implements ImageWriter {
   private constructor({ place, names }: ArchiveWriterRequest, root: Rooted, file: StagedFile) {
     this.place = place;
     this.#isDocker = place.transport === "docker-archive";
+    if (!this.#isDocker) this.family = "oci";
     this.takesIndexes = !this.#isDocker;
     this.leavesForeign = !this.#isDocker;
     this.takesReferrers = !this.#isDocker;

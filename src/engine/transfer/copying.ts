@@ -86,7 +86,7 @@ export class Copying {
     { top, depth }: { top: boolean; depth: number },
   ): Promise<Converted> {
     const document = parseManifest(fetched.bytes, fetched.descriptor.mediaType);
-    const format = this.#parts.rules.format ?? imageFormat(document.mediaType);
+    const format = this.#formatOf(document);
     const converted = isIndex(document)
       ? await this.#index(ctx, fetched, { index: document, format, depth })
       : await this.#image(ctx, fetched, { manifest: document, format });
@@ -95,6 +95,12 @@ export class Copying {
     const { bytes, mediaType, digest } = result;
     await this.#parts.writer.putManifest(ctx, { bytes, mediaType, digest, top });
     return result;
+  }
+
+  #formatOf({ mediaType }: Manifest | Index): ImageFormat {
+    const { rules, writer } = this.#parts;
+    const own = imageFormat(mediaType);
+    return rules.format ?? (rules.preserveDigests ? own : (writer.family ?? own));
   }
 
   #noteFormat(document: Manifest | Index, { mediaType, changed }: Converted): void {

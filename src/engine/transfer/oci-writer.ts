@@ -18,6 +18,7 @@ type PutManifest = Parameters<ImageWriter["putManifest"]>[1];
 
 export class OciWriter implements ImageWriter {
   readonly place: Place;
+  readonly family = "oci";
   readonly takesIndexes = true;
   readonly leavesForeign = true;
   readonly takesReferrers = true;

@@ -10,6 +10,7 @@
  * → writer.putBlob for config and layers → writer.putManifest → writer.commit.
  */
 import type { Ctx } from "../../core/ctx.ts";
+import type { ImageFormat } from "../../image/convert.ts";
 import type { Descriptor, Digest, Reference } from "../../image/image.ts";
 import type { FetchedManifest, PushedBlob } from "../../registry/registry.ts";
 
@@ -46,6 +47,11 @@ export interface ImageReader extends AsyncDisposable {
 
 export interface ImageWriter extends AsyncDisposable {
   readonly place: Place;
+  /**
+   * The family of media types that readers of the place know: others overlook Docker's manifests in an OCI layout. What is not of it is converted,
+   * unless digests are to be kept or a format is asked for. Absent: any.
+   */
+  readonly family?: ImageFormat;
   /** Whether it holds an index with several images. */
   readonly takesIndexes: boolean;
   /** Whether layers that their author lets be fetched from their own `urls` only are left out. */
