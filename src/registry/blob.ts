@@ -1,7 +1,8 @@
 /**
  * A blob as a stream that survives broken connections: continued with Range where it stopped, on the
  * same source while there is progress, then on the next one. A registry that ignores Range is read
- * from the start again and what is known is dropped. Never yields more bytes than the descriptor says.
+ * from the start again and what is known is dropped. Where one connection is too slow for the receiver, several
+ * bring pieces (ranges.ts). Never yields more bytes than the descriptor says.
  */
 import type { Ctx } from "../core/ctx.ts";
 import { EngineError, fail } from "../core/error.ts";
@@ -9,40 +10,107 @@ import { excerpt } from "../image/digest.ts";
 import type { Descriptor } from "../image/image.ts";
 import { answerError } from "./answer-error.ts";
 import type { Reply } from "./http.ts";
+import { Pieces, type Span, Starvation } from "./ranges.ts";
 import { pause, type Transport } from "./transport.ts";
 
 /** This much since the last failure makes the patience whole again. */
 const PROGRESS_BYTES = 1024 * 1024;
 
-interface Position {
-  descriptor: Descriptor;
-  offset: number;
-}
-
 /** Errors: not-found, data-loss (more bytes than announced), unavailable after the last retry, and those of transport.ts. */
 export async function* fetchBlob(
   ctx: Ctx,
   transport: Transport,
-  position: Position,
+  position: Span,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  let failures = 0;
-  while (position.offset < position.descriptor.size || failures === 0) {
-    const start = position.offset;
+  let pieces: Pieces | undefined;
+  let starvation = new Starvation();
+  const stream = fetchSpan(ctx, transport, position);
+  try {
+    for (;;) {
+      const { done, value } = await starvation.during(stream.next());
+      if (done === true) break;
+      yield value;
+      if (pieces === undefined) {
+        pieces = startPieces(ctx, transport, { position, starvation });
+      } else if (pieces.accepted) position.end = pieces.start;
+      else if (pieces.refused || position.offset >= pieces.start) {
+        // No answer yet, or a wrong one: this stream goes on, and is watched anew.
+        transport.ranges.refused ||= pieces.refused;
+        pieces[Symbol.dispose]();
+        pieces = undefined;
+        starvation = new Starvation();
+      }
+    }
+    if (pieces !== undefined) yield* fetchPieces(ctx, transport, { position, pieces });
+  } finally {
+    pieces?.[Symbol.dispose]();
+    await stream.return();
+  }
+}
+
+/** More connections, where they pay. */
+function startPieces(
+  ctx: Ctx,
+  transport: Transport,
+  { position, starvation }: { position: Span; starvation: Starvation },
+): Pieces | undefined {
+  const left = position.descriptor.size - position.offset;
+  if (transport.ranges.refused || !starvation.paysFor(left)) return undefined;
+  ctx.log.debug(`blob ${position.descriptor.digest} at ${position.offset}: more connections`);
+  return new Pieces(ctx, transport.ranges, position, (inner, span) => fetchSpan(inner, transport, span));
+}
+
+/** The rest of the blob in pieces; as one stream again where the source does not keep to what it was asked for. */
+async function* fetchPieces(
+  ctx: Ctx,
+  transport: Transport,
+  { position, pieces }: { position: Span; pieces: Pieces },
+): AsyncGenerator<Uint8Array, void, undefined> {
+  delete position.end;
+  while (position.offset < position.descriptor.size) {
+    let chunks: Uint8Array[];
     try {
-      yield* readFrom(ctx, transport, position);
-      if (position.offset >= position.descriptor.size) return;
-      throw broken(position, "ended early");
+      chunks = await pieces.take();
+    } catch (error) {
+      if (!pieces.refused || !(error instanceof EngineError)) throw error;
+      ctx.log.debug(`${error.message}; one connection for all from now on`);
+      transport.ranges.refused = true;
+      pieces[Symbol.dispose]();
+      return yield* fetchSpan(ctx, transport, position);
+    }
+    for (const chunk of chunks) {
+      position.offset += chunk.length;
+      yield chunk;
+    }
+  }
+}
+
+/** One stream over one connection at a time; `span.offset` moves with it. */
+async function* fetchSpan(
+  ctx: Ctx,
+  transport: Transport,
+  span: Span,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const { descriptor } = span;
+  const end = (): number => span.end ?? descriptor.size;
+  let failures = 0;
+  while (span.offset < end() || (descriptor.size === 0 && failures === 0)) {
+    const start = span.offset;
+    try {
+      yield* readFrom(ctx, transport, span);
+      if (span.offset >= end()) return;
+      throw broken(span, "ended early");
     } catch (error) {
       if (!(error instanceof EngineError) || error.data["transient"] !== true) throw error;
-      if (position.offset - start >= PROGRESS_BYTES) failures = 0;
+      if (span.offset - start >= PROGRESS_BYTES) failures = 0;
       if (failures >= transport.retry.retries) throw error;
-      ctx.log.debug(`blob ${position.descriptor.digest} at ${position.offset}: ${error.message}; resuming`);
+      ctx.log.debug(`blob ${descriptor.digest} at ${span.offset}: ${error.message}; resuming`);
       await pause(ctx, transport.retry, failures++, error);
     }
   }
 }
 
-function broken({ descriptor, offset }: Position, how: string): EngineError {
+function broken({ descriptor, offset }: Span, how: string): EngineError {
   return fail(
     "unavailable",
     `blob "${descriptor.digest}" ${how} after ${offset} of ${descriptor.size} bytes`,
@@ -56,71 +124,78 @@ function broken({ descriptor, offset }: Position, how: string): EngineError {
 async function* readFrom(
   ctx: Ctx,
   transport: Transport,
-  position: Position,
+  span: Span,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const { descriptor } = position;
-  const reply = await openBlob(ctx, transport, position);
-  let skip = await bytesToSkip(reply, position);
+  const { descriptor } = span;
+  const reply = await openBlob(ctx, transport, span);
+  let skip = await bytesToSkip(reply, span);
   for await (const chunk of reply.chunks()) {
     if (skip >= chunk.length) {
       skip -= chunk.length;
       continue;
     }
-    const fresh = skip === 0 ? chunk : chunk.subarray(skip);
+    let fresh = skip === 0 ? chunk : chunk.subarray(skip);
     skip = 0;
-    position.offset += fresh.length;
-    if (position.offset > descriptor.size) throw tooLong(descriptor);
+    if (span.offset + fresh.length > descriptor.size) throw tooLong(descriptor);
+    if (span.end !== undefined) fresh = fresh.subarray(0, span.end - span.offset);
+    span.offset += fresh.length;
     yield fresh;
+    if (span.end !== undefined && span.offset >= span.end) return;
   }
 }
 
-function openBlob(ctx: Ctx, transport: Transport, { descriptor, offset }: Position): Promise<Reply> {
+function openBlob(ctx: Ctx, transport: Transport, { descriptor, offset, end }: Span): Promise<Reply> {
   const { repository, registry } = transport.source;
-  const headers: Record<string, string> = offset === 0 ? {} : { Range: `bytes=${offset}-` };
+  const last = end === undefined ? "" : end - 1;
+  const isWhole = offset === 0 && end === undefined;
   return transport.request(ctx, {
     method: "GET",
     target: `/v2/${repository}/blobs/${descriptor.digest}`,
-    headers,
+    headers: isWhole ? {} : { Range: `bytes=${offset}-${last}` },
     scopes: [`repository:${repository}:pull`],
     what: `blob "${descriptor.digest}" of "${registry}/${repository}"`,
     accept: [200, 206, 416],
   });
 }
 
-/** How much of the body is known already. Errors: data-loss for a size that cannot be right. */
-async function bytesToSkip(reply: Reply, { descriptor, offset }: Position): Promise<number> {
+/** How much of the body is known already. Errors: data-loss for a size that cannot be right, unavailable ("blob-range") for other bytes than asked for. */
+async function bytesToSkip(reply: Reply, { descriptor, offset, end }: Span): Promise<number> {
   const { size, digest } = descriptor;
-  if (reply.status === 416) {
-    await reply.discard();
-    throw fail(
-      "data-loss",
-      `blob "${digest}" has no byte ${offset} on the registry but should have ${size}`,
-      {
-        reason: "blob-size",
-      },
-    );
-  }
-  const partial = reply.status === 206;
-  if (partial && !startsAt(reply.headers.get("content-range"), offset)) {
-    const said = excerpt(reply.headers.get("content-range") ?? "", 60);
-    await reply.discard();
-    throw fail("unavailable", `blob "${digest}": asked for bytes from ${offset} but got "${said}"`, {
-      reason: "blob-range",
-    });
-  }
-  const announced = reply.headers.get("content-length");
-  const whole = announced === null ? size : Number(announced) + (partial ? offset : 0);
-  if (whole !== size) {
-    await reply.discard();
-    throw fail("data-loss", `blob "${digest}" has ${whole} bytes on the registry but should have ${size}`, {
-      reason: "blob-size",
-    });
-  }
-  return partial ? 0 : offset;
+  const length = announcedLength(reply);
+  const problem = (): Error | undefined => {
+    if (reply.status === 416 && end === undefined) {
+      return fail(
+        "data-loss",
+        `blob "${digest}" has no byte ${offset} on the registry but should have ${size}`,
+        { reason: "blob-size" },
+      );
+    }
+    const isPart = reply.status === 206;
+    const said = isPart ? excerpt(reply.headers.get("content-range") ?? "", 60) : "all of it";
+    const isOther = isPart ? !isSpan(said, offset, end) : end !== undefined;
+    if (isOther || (end !== undefined && length !== undefined && length !== end - offset)) {
+      const asked = `asked for bytes from ${offset}`;
+      return fail("unavailable", `blob "${digest}": ${asked} but got "${said}"`, { reason: "blob-range" });
+    }
+    const whole = end !== undefined || length === undefined ? size : length + (isPart ? offset : 0);
+    if (whole === size) return undefined;
+    const text = `blob "${digest}" has ${whole} bytes on the registry but should have ${size}`;
+    return fail("data-loss", text, { reason: "blob-size" });
+  };
+  const found = problem();
+  if (found === undefined) return reply.status === 206 ? 0 : offset;
+  await reply.discard();
+  throw found;
 }
 
-function startsAt(contentRange: string | null, offset: number): boolean {
-  return Number(/^bytes (\d+)-/.exec(contentRange ?? "")?.[1]) === offset;
+function announcedLength(reply: Reply): number | undefined {
+  const announced = reply.headers.get("content-length");
+  return announced === null ? undefined : Number(announced);
+}
+
+function isSpan(contentRange: string, offset: number, end: number | undefined): boolean {
+  const [, first, last] = /^bytes (\d+)-(\d+)/.exec(contentRange) ?? [];
+  return Number(first) === offset && (end === undefined || Number(last) === end - 1);
 }
 
 function tooLong(descriptor: Descriptor): Error {

@@ -11,6 +11,7 @@ import { Authenticator } from "./auth.ts";
 import { answerError } from "./answer-error.ts";
 import type { Login } from "./credentials.ts";
 import { Http, redacted, type Reply } from "./http.ts";
+import { RangeBudget } from "./ranges.ts";
 import type { RetryPolicy } from "./registry.ts";
 import type { Source } from "./sources.ts";
 
@@ -47,6 +48,7 @@ export interface TransportOptions {
 export class Transport {
   readonly source: Source;
   readonly retry: RetryPolicy;
+  readonly ranges = new RangeBudget();
   readonly #http: Http;
   readonly #auth: Authenticator;
   readonly #warned = new Set<string>();

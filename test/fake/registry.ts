@@ -22,6 +22,8 @@ export class FakeRegistry implements Disposable {
   fault: Fault = () => undefined;
   /** Whether manifests are sent with Docker-Content-Digest. */
   namesDigests = true;
+  /** Bytes a second that each connection gets of a blob; no limit if absent. */
+  rate: number | undefined;
   /** Uploads give up with 503 after this many bytes of a body; what has come is kept. */
   cutBodies: number[] = [];
   /** OCI-Chunk-Min-Length, where a registry has one. */
@@ -109,11 +111,22 @@ export class FakeRegistry implements Disposable {
     if (bytes === undefined || this.absent.has(digest)) return problem(404, "BLOB_UNKNOWN");
     if (request.method === "HEAD")
       return new Response(null, { headers: { "Content-Length": String(bytes.length) } });
-    const from = Number(/^bytes=(\d+)-$/.exec(request.headers.get("range") ?? "")?.[1] ?? -1);
-    if (from < 0) return new Response(bytes);
+    const [, first, last = ""] = /^bytes=(\d+)-(\d*)$/.exec(request.headers.get("range") ?? "") ?? [];
+    if (first === undefined) return this.#body(bytes, { status: 200 });
+    const from = Number(first);
     if (from >= bytes.length) return problem(416, "RANGE_INVALID");
-    const headers = { "Content-Range": `bytes ${from}-${bytes.length - 1}/${bytes.length}` };
-    return new Response(bytes.subarray(from), { status: 206, headers });
+    const end = last === "" ? bytes.length : Math.min(Number(last) + 1, bytes.length);
+    const headers = { "Content-Range": `bytes ${from}-${end - 1}/${bytes.length}` };
+    return this.#body(bytes.subarray(from, end), { status: 206, headers });
+  }
+
+  #body(
+    bytes: Uint8Array<ArrayBuffer>,
+    init: { status: number; headers?: Record<string, string> },
+  ): Response {
+    if (this.rate === undefined) return new Response(bytes, init);
+    const headers = { ...init.headers, "Content-Length": String(bytes.length) };
+    return new Response(slowly(bytes, this.rate), { ...init, headers });
   }
 
   async #upload(request: Request, name: string, id: string): Promise<Response> {
@@ -183,6 +196,22 @@ async function bodyUpTo(request: Request, limit = Infinity): Promise<Uint8Array>
     if (length >= limit) break;
   }
   return Buffer.concat(parts).subarray(0, limit);
+}
+
+/** Ten times a second a part, whatever the receiver takes at once. */
+function slowly(bytes: Uint8Array<ArrayBuffer>, rate: number): ReadableStream<Uint8Array<ArrayBuffer>> {
+  const began = performance.now();
+  let sent = 0;
+  return new ReadableStream({
+    async pull(controller) {
+      const due = (sent / rate) * 1000 - (performance.now() - began);
+      if (due > 0) await Bun.sleep(due);
+      const next = Math.min(sent + Math.ceil(rate / 10), bytes.length);
+      controller.enqueue(bytes.subarray(sent, next));
+      sent = next;
+      if (sent === bytes.length) controller.close();
+    },
+  });
 }
 
 export function problem(
