@@ -49,7 +49,7 @@ async function resolveImage(ctx: Ctx, engine: Engine, request: CreateRequest): P
   const name = request.spec.image;
   const found = request.pull === "always" || request.pull === "newer" ? undefined : engine.images.find(name);
   if (found !== undefined && request.platform === undefined) return found;
-  if (request.pull === "never") {
+  if (request.pull === "never" && engine.manifests.find(name) === undefined) {
     throw fail("not-found", `${name}: image not known`, {
       reason: "image-unknown",
       hint: `pull it: berth pull ${name}`,

@@ -3,9 +3,10 @@ import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
 import { parseTimestamp } from "../core/time.ts";
 import { formatReference, parseReference, withDefaultTag } from "../image/reference.ts";
-import type { ImageRecord } from "../storage/storage.ts";
+import type { ImageRecord, ManifestRecord } from "../storage/storage.ts";
 import type { Engine, Filter } from "./engine.ts";
 import { hasLabel, matcher, parseBoolean, type Test } from "./filter.ts";
+import { withIndexes } from "./indexes.ts";
 
 export interface ImageSummary {
   record: ImageRecord;
@@ -13,6 +14,8 @@ export interface ImageSummary {
   name: string;
   /** How many containers stand on it. */
   containers: number;
+  /** Of an index: `record` then says of it what it would say of an image (`indexes.ts`). */
+  index?: ManifestRecord;
 }
 
 export interface ListImagesRequest {
@@ -22,18 +25,30 @@ export interface ListImagesRequest {
   name?: string;
 }
 
-/** One entry for each name of each image, newest first. Errors: invalid-argument for an unknown filter. */
+/**
+ * One entry for each name of each image and index, newest first; images without a name that an index lists only with `all`.
+ * Errors: invalid-argument for an unknown filter.
+ */
 export function listImages(_ctx: Ctx, engine: Engine, request: ListImagesRequest): ImageSummary[] {
   const used = engine.records.usedImages();
   const matches = matcher(request.filters, imageTests(engine, used));
   const wanted = request.name;
-  return engine.images
-    .list()
-    .sort((a, b) => createdMs(b) - createdMs(a))
-    .flatMap((record) =>
-      namesOf(record).map((name) => ({ record, name, containers: used.get(record.id) ?? 0 })),
-    )
+  const records = engine.images.list();
+  const isAsked = request.all || request.filters.some(({ key }) => key === "intermediate");
+  const shown = isAsked ? records : records.filter(isResult(records));
+  return withIndexes(engine, shown, { all: request.all, used })
+    .sort((a, b) => createdMs(b.record) - createdMs(a.record))
+    .flatMap((one) => namesOf(one.record).map((name) => ({ ...one, name })))
     .filter((entry) => (wanted === undefined || isMeant(wanted, entry.name)) && matches(entry));
+}
+
+/** False for an image without a name that another one was made from. */
+function isResult(records: ImageRecord[]): (record: ImageRecord) => boolean {
+  if (records.every(({ names }) => names.length > 0)) return () => true;
+  // Loaded here, because most lists have nothing to hide.
+  const { isParent } = require("./remove-image.ts") as typeof import("./remove-image.ts");
+  return (record) =>
+    record.names.length > 0 || !records.some((other) => isParent(record.config, other.config));
 }
 
 const NO_NAME = "<none>:<none>";
@@ -58,10 +73,13 @@ function createdMs(record: ImageRecord): number {
 /** What `--filter` knows of images; `used`: how many containers stand on each. */
 export function imageTests(engine: Engine, used: Map<string, number>): Record<string, Test<ImageSummary>> {
   const anchor = (name: string): number => createdMs(engine.images.resolve(name));
+  let test: ((record: ImageRecord) => boolean) | undefined;
+  const isIntermediate = (record: ImageRecord): boolean => !(test ??= isResult(engine.images.list()))(record);
   const isAfter = (value: string, e: ImageSummary): boolean => createdMs(e.record) > anchor(value);
   return {
     dangling: (value, e) => parseBoolean("dangling", value) === (e.record.names.length === 0),
-    containers: (value, e) => parseBoolean("containers", value) === used.has(e.record.id),
+    containers: (value, e) =>
+      parseBoolean("containers", value) === (used.has(e.record.id) || e.containers > 0),
     label: (value, e) => hasLabel(value, e.record.config.config.Labels ?? {}),
     reference: (value, e) => isMeant(value, e.name),
     id: (value, e) => e.record.id.replace("sha256:", "").startsWith(value.replace("sha256:", "")),
@@ -70,9 +88,9 @@ export function imageTests(engine: Engine, used: Map<string, number>): Record<st
     since: isAfter,
     after: isAfter,
     until: (value, e) => createdMs(e.record) < parseTimestamp(value),
-    intermediate: (value) => !parseBoolean("intermediate", value),
+    intermediate: (value, e) => parseBoolean("intermediate", value) === isIntermediate(e.record),
     readonly: (value, e) => parseBoolean("readonly", value) === (e.record.additionalStore !== undefined),
-    manifest: (value) => !parseBoolean("manifest", value),
+    manifest: (value, e) => parseBoolean("manifest", value) === (e.index !== undefined),
   };
 }
 
@@ -89,13 +107,15 @@ function isMeant(wanted: string, name: string): boolean {
   });
 }
 
-/** Gives an image more names. Errors: not-found, invalid-argument. */
+/** Gives an image, an index or an artifact more names. Errors: not-found, invalid-argument. */
 export function tag(_ctx: Ctx, engine: Engine, request: { image: string; names: string[] }): void {
   const names = request.names.map(localName);
   engine.db.tx(() => {
-    const { id } = engine.images.resolve(request.image);
+    const document = engine.manifests.find(request.image);
+    const id = document?.digest ?? engine.images.resolve(request.image).id;
     for (const name of names) {
-      engine.images.tag(id, name);
+      if (document === undefined) engine.images.tag(id, name);
+      else engine.manifests.tag(id, name);
       engine.events.add({ type: "image", action: "tag", id, name, attributes: {} });
     }
   });
@@ -112,14 +132,20 @@ export function localName(text: string): string {
 
 /** Takes names away; all of them when none is given. Errors: not-found. */
 export function untag(_ctx: Ctx, engine: Engine, request: { image: string; names: string[] }): void {
-  engine.db.tx(() => {
-    const image = engine.images.resolve(request.image);
-    const names = request.names.length > 0 ? request.names.map(localName) : image.names;
-    for (const name of names) {
-      if (!image.names.includes(name))
-        throw fail("not-found", `${name}: tag not known`, { reason: "tag-unknown" });
-      engine.images.untag(name);
-      engine.events.add({ type: "image", action: "untag", id: image.id, name, attributes: {} });
-    }
-  });
+  const document = engine.manifests.find(request.image);
+  const image = document ?? engine.images.resolve(request.image);
+  const names = request.names.length > 0 ? request.names.map(localName) : image.names;
+  for (const name of names) {
+    if (!image.names.includes(name))
+      throw fail("not-found", `${name}: tag not known`, { reason: "tag-unknown" });
+  }
+  const id = document?.digest ?? (image as ImageRecord).id;
+  const take = (name: string): void => {
+    if (document === undefined) engine.images.untag(name);
+    else engine.manifests.untag(name);
+    engine.events.add({ type: "image", action: "untag", id, name, attributes: {} });
+  };
+  // Files go with a document's last name: not in a transaction that could still be rolled back.
+  if (document !== undefined) for (const name of names) take(name);
+  else engine.db.tx(() => names.forEach(take));
 }

@@ -42,7 +42,7 @@ export async function pushList(
   const place = destinationPlace(list, request);
   const digest = await send(ctx, engine, { ...request, record: list, place });
   remember(engine, { list, place, digest });
-  if (request.remove) removeList(ctx, engine, { list: request.list });
+  if (request.remove) await removeList(ctx, engine, { list: request.list });
   return { digest };
 }
 

@@ -1,6 +1,7 @@
 /** manifest rm, and rmi of a name that means an index. */
 import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
+import { imageMount } from "../storage/image-mounts.ts";
 import type { ManifestRecord } from "../storage/storage.ts";
 import type { Engine } from "./engine.ts";
 import { resolveList } from "./manifest-list.ts";
@@ -13,48 +14,64 @@ export interface RemoveIndexRequest {
   force: boolean;
   /** With all its names. */
   allNames?: boolean;
+  /** With `force`: such containers go too. */
+  containers?: boolean;
 }
 
 export interface RemovedIndex {
   untagged: string[];
   /** The document's digest and the ids of images that went with it. */
   deleted: string[];
+  /** Chain ids. */
+  layers: string[];
 }
 
 /**
  * Images that it lists and that have no name of their own go with it, if they came from a registry and nothing else lists them;
  * others stay. Errors: not-found, in-use (several names; a container stands on such an image).
  */
-export function removeIndex(
-  _ctx: Ctx,
+export async function removeIndex(
+  ctx: Ctx,
   engine: Engine,
   index: ManifestRecord,
   request: RemoveIndexRequest,
-): RemovedIndex {
+): Promise<RemovedIndex> {
   const asked = askedName(index, request.image);
   if (asked !== undefined && index.names.length > 1 && request.allNames !== true) {
     engine.manifests.untag(asked);
     engine.events.add({ type: "image", action: "untag", id: index.digest, name: asked, attributes: {} });
-    return { untagged: [asked], deleted: [] };
+    return { untagged: [asked], deleted: [], layers: [] };
   }
   if (asked === undefined && index.names.length > 1 && !request.force && request.allNames !== true) {
     throw severalNames(index, request.image);
   }
-  const used: string[] = [];
-  const goes = (id: string): boolean => {
-    const isPulled = (engine.images.get(id)?.repoDigests.length ?? 0) > 0;
-    const users = isPulled ? engine.records.usersOf(id) : [];
-    if (users.length > 0 && !request.force) throw inUse(request.image, users);
-    used.push(...users);
-    return isPulled && users.length === 0;
+  const isPulled = (id: string): boolean => {
+    const image = engine.images.get(id);
+    return image !== undefined && image.names.length === 0 && image.repoDigests.length > 0;
   };
-  const { untagged, images } = engine.manifests.remove(index.digest, goes);
+  if (request.force && request.containers === true) {
+    await removeContainers(ctx, engine, engine.manifests.members(index.digest).filter(isPulled));
+  }
+  const goes = (id: string): boolean => {
+    if (!isPulled(id)) return false;
+    const users = engine.records.usersOf(id);
+    if (users.length > 0 && !request.force) throw inUse(request.image, users);
+    return users.length === 0 && imageMount(engine, id) === undefined;
+  };
+  const { untagged, images, layers } = engine.manifests.remove(index.digest, goes);
   for (const name of untagged)
     engine.events.add({ type: "image", action: "untag", id: index.digest, name, attributes: {} });
   const deleted = [index.digest, ...images];
   for (const id of deleted)
     engine.events.add({ type: "image", action: "remove", id, name: untagged[0] ?? id, attributes: {} });
-  return { untagged, deleted };
+  return { untagged, deleted, layers };
+}
+
+async function removeContainers(ctx: Ctx, engine: Engine, images: string[]): Promise<void> {
+  const users = images.flatMap((id) => engine.records.usersOf(id));
+  if (users.length === 0) return;
+  const { remove } = await import("./remove.ts");
+  for (const container of users) await remove(ctx, engine, { container, force: true, volumes: true });
 }
 
 function severalNames(index: ManifestRecord, image: string): Error {
@@ -79,6 +96,10 @@ function inUse(image: string, users: string[]): Error {
 }
 
 /** manifest rm. Errors: not-found, invalid-argument (no list), in-use. */
-export function removeList(ctx: Ctx, engine: Engine, { list }: { list: string }): RemovedIndex {
-  return removeIndex(ctx, engine, resolveList(engine, list), { image: list, force: false });
+export async function removeList(
+  ctx: Ctx,
+  engine: Engine,
+  { list }: { list: string },
+): Promise<RemovedIndex> {
+  return await removeIndex(ctx, engine, resolveList(engine, list), { image: list, force: false });
 }

@@ -41,14 +41,12 @@ const MAX_NESTING = 4;
  */
 export async function pull(ctx: Ctx, engine: Engine, request: PullRequest): Promise<ImageRecord> {
   const wanted = request.platform === undefined ? undefined : parsePlatform(request.platform);
-  const local = request.allTags === true ? undefined : findLocal(engine, request.reference, wanted);
-  if (local !== undefined && (request.policy === "missing" || request.policy === "never")) return local;
-  if (request.policy === "never") {
-    throw fail("not-found", `${request.reference}: image not known`, {
-      reason: "image-not-known",
-      hint: `pull it: berth pull ${request.reference}`,
-    });
+  const local = findLocal(engine, request, wanted);
+  if (request.policy === "missing" || request.policy === "never") {
+    const here = local ?? (await fromIndex(ctx, engine, request, wanted));
+    if (here !== undefined) return here;
   }
+  if (request.policy === "never") throw notKnown(request.reference);
   const options = registryOptions(engine, request.registry);
   const { openRegistry } = await import("../registry/client.ts");
   const { resolveShortName } = await import("../registry/short-names.ts");
@@ -74,6 +72,13 @@ export async function pull(ctx: Ctx, engine: Engine, request: PullRequest): Prom
   throw last;
 }
 
+function notKnown(reference: string): Error {
+  return fail("not-found", `${reference}: image not known`, {
+    reason: "image-not-known",
+    hint: `pull it: berth pull ${reference}`,
+  });
+}
+
 /** Of several registries' failures the first one that is more than "not here". */
 function preferred(before: unknown, now: unknown): unknown {
   return before instanceof EngineError && before.kind !== "not-found" ? before : now;
@@ -89,10 +94,30 @@ export function registryOptions(engine: Engine, given: RegistryOptions): Registr
   };
 }
 
-function findLocal(engine: Engine, name: string, wanted: Platform | undefined): ImageRecord | undefined {
-  const found = engine.images.find(name);
+function findLocal(
+  engine: Engine,
+  { reference, allTags }: PullRequest,
+  wanted: Platform | undefined,
+): ImageRecord | undefined {
+  const found = allTags === true ? undefined : engine.images.find(reference);
   if (found === undefined || wanted === undefined) return found;
   return platformMatches(wanted, found.config) ? found : undefined;
+}
+
+/** What an index of the store has under the name: its blobs may be here, or it is known where they are. */
+async function fromIndex(
+  ctx: Ctx,
+  engine: Engine,
+  { reference, policy, registry, allTags }: PullRequest,
+  platform: Platform | undefined,
+): Promise<ImageRecord | undefined> {
+  if (allTags === true || engine.manifests.find(reference)?.kind !== "index") return undefined;
+  const { imageOfIndex } = await import("./index-image.ts");
+  return await imageOfIndex(ctx, engine, {
+    name: reference,
+    ...(platform === undefined ? {} : { platform }),
+    ...(policy === "never" ? {} : { registry }),
+  });
 }
 
 interface Target {
@@ -140,7 +165,7 @@ async function pullOne(ctx: Ctx, engine: Engine, target: Target): Promise<ImageR
     blob: (c, descriptor, offset) => client.blob(c, descriptor, offset),
   };
   const complete = await storeLayers(ctx, engine, source, {
-    names: reference.digest === undefined ? [what] : [],
+    names: reference.digest === undefined && !isIndexHere(engine, what, top) ? [what] : [],
     repoDigests: repoDigests(reference, top.descriptor.digest, chosen.manifestDigest),
     lease,
     checkConfig: (config) => checkPlatform(ctx, { config, wanted, what }),
@@ -148,6 +173,11 @@ async function pullOne(ctx: Ctx, engine: Engine, target: Target): Promise<ImageR
   const record = engine.images.put(complete);
   engine.events.add({ type: "image", action: "pull", id: record.id, name: what, attributes: {} });
   return record;
+}
+
+/** The name stands for this very index here, with more of what it lists than this one image. */
+function isIndexHere(engine: Engine, name: string, top: FetchedManifest): boolean {
+  return engine.manifests.find(name)?.digest === top.descriptor.digest;
 }
 
 /** The index, which is what the name stands for, and the manifest that was taken from it. */

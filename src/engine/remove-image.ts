@@ -36,6 +36,11 @@ export interface RemoveImageRequest {
  * in-use (containers stand on it or it is mounted; several names and no force), permission-denied (additional store).
  */
 export async function removeImage(ctx: Ctx, engine: Engine, request: RemoveImageRequest): Promise<Removed> {
+  const index = engine.manifests.find(request.image);
+  if (index?.kind === "index") {
+    const { removeIndex } = await import("./manifest-remove.ts");
+    return { repoDigests: index.repoDigests, ...(await removeIndex(ctx, engine, index, request)) };
+  }
   const found = engine.images.find(request.image);
   if (found === undefined && request.ignore === true)
     return { untagged: [], deleted: [], repoDigests: [], layers: [] };

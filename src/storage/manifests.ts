@@ -201,8 +201,7 @@ function untag(deps: ManifestDeps, name: string): string {
   if (found === undefined || full === undefined) throw notKnown(name);
   collecting(deps, () => {
     deps.db.run("DELETE FROM manifest_names WHERE name = ?", full);
-    const named = deps.db.get("SELECT 1 FROM manifest_names WHERE digest = ? LIMIT 1", found.id);
-    return named === undefined ? forget(deps.db, found.id, () => false) : { untagged: [], images: [] };
+    return { untagged: [full], images: [] };
   });
   return full;
 }

@@ -227,7 +227,7 @@ export interface ManifestRecord {
   artifactType?: string;
   /** What it is attached to. */
   subject?: Digest;
-  /** Fully qualified with tag; empty for one that is only kept because an index lists it or a lease protects it. */
+  /** Fully qualified with tag; empty for one that is only kept because a registry has it, an index lists it or a lease protects it. */
   names: string[];
   /** "docker.io/library/alpine@sha256:…". */
   repoDigests: string[];
@@ -265,7 +265,10 @@ export interface ManifestStore {
   put(request: PutManifestRequest): ManifestRecord;
   /** Moves the name if it was another's. Errors: not-found, invalid-argument. */
   tag(digest: Digest, name: string): void;
-  /** Takes a name away; the document goes with its last name. Returns the full name. Errors: not-found. */
+  /**
+   * Takes a name away. With its last one goes a document that is known at no registry, attached to nothing and
+   * listed nowhere: nobody could find it again. Returns the full name. Errors: not-found.
+   */
   untag(name: string): string;
   /** Remembers what the document is known as at a registry ("repo@digest"), or where one that it lists can be fetched. */
   addRepoDigest(digest: Digest, repoDigest: string): void;

@@ -15,9 +15,9 @@ export const manifestRmCommand = defineCommand({
     const { ctx, args, flags, out, personality } = invocation;
     const engine = await invocation.engine();
     const { removeList } = await import("../../engine/manifest-remove.ts");
-    return forEach(invocation, args, (list) => {
+    return forEach(invocation, args, async (list) => {
       if (flags.ignore && engine.manifests.find(list) === undefined) return;
-      const { untagged, deleted } = removeList(ctx, engine, { list });
+      const { untagged, deleted } = await removeList(ctx, engine, { list });
       for (const name of untagged) out.line(`Untagged: ${shownRepository(name, personality.docker)}`);
       for (const id of deleted) out.line(`Deleted: ${personality.docker ? id : shownId(id)}`);
     });
