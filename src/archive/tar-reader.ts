@@ -114,6 +114,19 @@ export class TarReader {
     }
   }
 
+  /** Bytes that come next and belong to the current file: {@link skip} may stand for them. 0 between files, and in sparse ones. */
+  get skippable(): number {
+    return this.#state === "data" && this.#sparse === undefined ? this.#left : 0;
+  }
+
+  /** As if that many of the {@link skippable} bytes had been written; the sink is not told of them. */
+  skip(count: number): void {
+    if (count > this.skippable) throw new RangeError(`cannot skip ${count} bytes`);
+    this.#offset += count;
+    this.#left -= count;
+    if (count > 0 && this.#left === 0) this.#endEntry();
+  }
+
   /** Must be called after the last byte. Errors: data-loss for a truncated archive. */
   end(): void {
     const isBetween = this.#state === "header" && this.#held === 0 && this.#pending.bytes === 0;

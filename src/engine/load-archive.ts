@@ -67,6 +67,10 @@ export class ArchiveLayout implements ImageLayout {
     return undefined;
   }
 
+  has(digest: Digest): boolean {
+    return this.#engine.content.has(digest);
+  }
+
   async *blob(_ctx: Ctx, { digest }: Descriptor): AsyncGenerator<Uint8Array, void, undefined> {
     if (!this.#engine.content.has(digest)) {
       throw fail("not-found", `the archive lacks blob "${digest}"`, { reason: "archive-incomplete" });

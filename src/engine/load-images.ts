@@ -5,7 +5,8 @@ import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
 import { digestOf, excerpt } from "../image/digest.ts";
 import { optionalList, optionalString, optionalStrings, asObject, invalid } from "../image/document.ts";
-import type { Descriptor, Index, Manifest } from "../image/image.ts";
+import { MAX_CONFIG_BYTES, parseConfig } from "../image/config.ts";
+import type { Descriptor, Digest, Index, Manifest, Platform } from "../image/image.ts";
 import { isIndex, MAX_MANIFEST_BYTES, parseManifest } from "../image/manifest.ts";
 import {
   COSIGN_ARTIFACT,
@@ -37,11 +38,11 @@ const MAX_NESTING = 4;
 const REF_NAME = "org.opencontainers.image.ref.name";
 
 /** Errors: invalid-argument (no image, malformed), not-found (incomplete), data-loss. */
-export async function findImages(ctx: Ctx, layout: ImageLayout): Promise<FoundImage[]> {
+export async function findImages(ctx: Ctx, layout: ImageLayout, platform?: Platform): Promise<FoundImage[]> {
   const index = layout.document("index.json");
   const manifest = layout.document("manifest.json");
   const docker = manifest === undefined ? undefined : parseJson("manifest.json", manifest);
-  if (index !== undefined) return await ociImages(ctx, layout, { index, docker });
+  if (index !== undefined) return await ociImages(ctx, layout, { index, docker, platform });
   if (Array.isArray(docker)) return await dockerImages(ctx, layout, docker);
   if (manifest !== undefined) return [found("dir", sourceOf(layout, manifest), [])];
   throw fail(
@@ -80,15 +81,16 @@ function sourceOf(layout: ImageLayout, bytes: Uint8Array, mediaType?: string): I
 async function ociImages(
   ctx: Ctx,
   layout: ImageLayout,
-  { index, docker }: { index: Uint8Array; docker: unknown },
+  { index, docker, platform }: { index: Uint8Array; docker: unknown; platform: Platform | undefined },
 ): Promise<FoundImage[]> {
   const top = parseManifest(index);
   if (!isIndex(top)) throw invalid("index.json", "it is not an image index");
   const images = new Map<string, FoundImage>();
   for (const group of groups(top)) {
     const first = group[0] as Descriptor;
-    const resolved = await resolveEntry(ctx, layout, { ...top, manifests: group });
-    const digest = resolved.source.manifestDigest;
+    const resolved = await resolveEntry(ctx, layout, { index: { ...top, manifests: group }, platform });
+    // By what the name stands for: of one image in two indexes each is asked about by itself.
+    const { digest } = resolved.documents.at(-1) as SignedDocument;
     const known = images.get(digest) ?? {
       ...resolved,
       names: dockerNames(layout, docker, resolved.source.manifest),
@@ -113,10 +115,11 @@ function groups(index: Index): Descriptor[][] {
 }
 
 /** Attestations of BuildKit, signatures of cosign by tag or as bundles. */
-function isAttached({ annotations, artifactType = "" }: Descriptor): boolean {
+function isAttached({ annotations, artifactType = "", platform }: Descriptor): boolean {
   const refName = annotations?.[REF_NAME] ?? "";
   return (
     annotations?.["vnd.docker.reference.type"] !== undefined ||
+    (platform?.os === "unknown" && platform.architecture === "unknown") ||
     isSigstoreBundleType(artifactType) ||
     artifactType === COSIGN_ARTIFACT ||
     /^sha\d+-[0-9a-f]+\.(sig|att|sbom)$/.test(refName)
@@ -144,11 +147,18 @@ function nameOf(entry: Descriptor): string[] {
   }
 }
 
-async function resolveEntry(ctx: Ctx, layout: ImageLayout, index: Index): Promise<FoundImage> {
+async function resolveEntry(
+  ctx: Ctx,
+  layout: ImageLayout,
+  { index, platform }: { index: Index; platform: Platform | undefined },
+): Promise<FoundImage> {
   let at = index;
   const indexes: SignedDocument[] = [];
   for (let depth = 0; depth <= MAX_NESTING; depth++) {
-    const entry = at.manifests.length === 1 ? (at.manifests[0] as Descriptor) : selectPlatform(at);
+    const [only, ...more] = at.manifests;
+    const isPlain =
+      only !== undefined && more.length === 0 && (platform === undefined || only.platform === undefined);
+    const entry = isPlain ? only : selectPlatform(at, platform);
     const bytes = await readVerified(layout.blob(ctx, entry), entry, MAX_MANIFEST_BYTES);
     if (!isIndexType(entry.mediaType)) {
       const source = { ...sourceOf(layout, bytes, entry.mediaType), manifestDigest: entry.digest };
@@ -184,9 +194,12 @@ function dockerEntry(value: unknown): DockerEntry {
 async function dockerImages(ctx: Ctx, layout: ImageLayout, entries: unknown[]): Promise<FoundImage[]> {
   const images: FoundImage[] = [];
   for (const entry of entries.map(dockerEntry)) {
-    const layers: Descriptor[] = [];
-    for (const name of entry.layers) layers.push(await layerDescriptor(ctx, layout, memberOf(layout, name)));
     const config = { mediaType: DOCKER_CONFIG, ...memberOf(layout, entry.config) };
+    const diffIds = parseConfig(await readVerified(layout.blob(ctx, config), config, MAX_CONFIG_BYTES)).rootfs
+      .diff_ids;
+    const layers: Descriptor[] = [];
+    for (const [i, name] of entry.layers.entries())
+      layers.push(await layerDescriptor(ctx, layout, memberOf(layout, name, diffIds[i])));
     const manifest = { schemaVersion: 2, mediaType: DOCKER_MANIFEST, config, layers };
     const bytes = new TextEncoder().encode(JSON.stringify(manifest));
     const source = { ...sourceOf(layout, bytes), what: entry.config };
@@ -196,8 +209,8 @@ async function dockerImages(ctx: Ctx, layout: ImageLayout, entries: unknown[]): 
   return images;
 }
 
-function memberOf(layout: ImageLayout, name: string): StoredFile {
-  const file = layout.file(name);
+function memberOf(layout: ImageLayout, name: string, plain?: Digest): StoredFile {
+  const file = layout.file(name, plain);
   if (file !== undefined) return { digest: file.digest, size: file.size };
   throw fail("not-found", `the archive lacks "${excerpt(name)}", which its manifest.json names`, {
     reason: "archive-incomplete",

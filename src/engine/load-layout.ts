@@ -1,6 +1,6 @@
 /** What an archive or a directory of images looks like to those who interpret it, and the OCI layout in a directory. */
 import type { Ctx } from "../core/ctx.ts";
-import { fail } from "../core/error.ts";
+import { fail, isKind } from "../core/error.ts";
 import { digestAlgorithm, digestHex } from "../image/digest.ts";
 import type { Descriptor, Digest } from "../image/image.ts";
 import { MAX_MANIFEST_BYTES } from "../image/manifest.ts";
@@ -17,8 +17,13 @@ export interface StoredFile {
 export interface ImageLayout {
   /** A document at the top ("index.json"), at most 4 MiB. */
   document(name: string): Uint8Array | undefined;
-  /** A regular file as a blob of the store, links followed within the archive. */
-  file(name: string): StoredFile | undefined;
+  /**
+   * A regular file by its name, links followed within the archive. `plain` is the digest it is said to have if it is not
+   * compressed: the receiver verifies it, so that nobody needs to read the file beforehand.
+   */
+  file(name: string, plain?: Digest): StoredFile | undefined;
+  /** Whether {@link blob} would find it. */
+  has(digest: Digest): boolean;
   /** Bytes by digest; verified by the receiver. Errors: not-found. */
   blob(ctx: Ctx, descriptor: Descriptor): AsyncIterable<Uint8Array>;
 }
@@ -46,6 +51,16 @@ export class DirectoryLayout implements ImageLayout, Disposable {
 
   file(): undefined {
     return undefined;
+  }
+
+  has(digest: Digest): boolean {
+    try {
+      this.#sys.close(this.#open(digest));
+      return true;
+    } catch (error) {
+      if (isKind(error, "not-found")) return false;
+      throw error;
+    }
   }
 
   async *blob(_ctx: Ctx, { digest }: Descriptor): AsyncGenerator<Uint8Array, void, undefined> {

@@ -1,11 +1,14 @@
 /** load: images from an archive (Docker's or OCI, from a file or a stream, compressed or not) or an OCI layout directory. */
-import { closeSync, openSync, read, realpathSync, statSync } from "node:fs";
+import { closeSync, openSync, read, readSync, realpathSync, statSync } from "node:fs";
+import { detectCompression } from "../archive/compress.ts";
 import type { Ctx } from "../core/ctx.ts";
 import { EngineError, fail } from "../core/error.ts";
 import { collectGarbage } from "../storage/gc.ts";
+import { parseManifest } from "../image/manifest.ts";
+import { parsePlatform } from "../image/platform.ts";
 import { parseReference } from "../image/reference.ts";
 import { ioError } from "../storage/files.ts";
-import type { Lease, PutImageRequest } from "../storage/storage.ts";
+import type { Lease, PutImageRequest, PutManifestRequest } from "../storage/storage.ts";
 import type { Candidate } from "../trust/trust.ts";
 import { admit } from "./admit.ts";
 import type { Engine } from "./engine.ts";
@@ -16,19 +19,27 @@ import { layoutSignatures } from "./signatures.ts";
 
 export interface LoadRequest {
   source: AsyncIterable<Uint8Array> | { path: string };
+  /** Of an image for several platforms this one; this host's when absent. */
+  platform?: string;
+  /** Such an image becomes an index in the store, with all platforms that the archive has. */
+  allPlatforms?: boolean;
+}
+
+/** Full names and ids, in the archive's order. */
+export interface Loaded {
+  names: string[];
+  ids: string[];
 }
 
 const CHUNK = 1024 * 1024;
+/** More than any magic number needs. */
+const HEAD = 16;
 
 /**
- * Full names and ids, in the archive's order. All images become visible together or none does. Errors: invalid-argument (not
+ * All images become visible together or none does. Errors: invalid-argument (not
  * an archive of images, hostile members), data-loss (corrupt, digests), not-found (path, missing parts), resource-exhausted.
  */
-export async function load(
-  ctx: Ctx,
-  engine: Engine,
-  request: LoadRequest,
-): Promise<{ names: string[]; ids: string[] }> {
+export async function load(ctx: Ctx, engine: Engine, request: LoadRequest): Promise<Loaded> {
   try {
     return await loadSource(ctx, engine, request);
   } catch (error) {
@@ -49,41 +60,51 @@ function withPath(path: string, error: unknown): unknown {
   });
 }
 
-async function loadSource(
-  ctx: Ctx,
-  engine: Engine,
-  { source }: LoadRequest,
-): Promise<{ names: string[]; ids: string[] }> {
-  const isDirectory = "path" in source && statOf(source.path).isDirectory();
-  if (isDirectory) {
-    using layout = new DirectoryLayout(engine.sys, source.path);
-    using lease = engine.leases.take("load");
-    const path = realpathSync(source.path);
-    return await loadLayout(ctx, engine, { layout, lease, isDirectory, path });
-  }
+async function loadSource(ctx: Ctx, engine: Engine, request: LoadRequest): Promise<Loaded> {
+  let isClean = false;
   try {
-    return await loadStream(ctx, engine, source);
+    const kind = "path" in request.source ? kindOf(request.source.path) : "stream";
+    if (kind === "stream") return await loadStream(ctx, engine, request);
+    const loaded = await loadPath(ctx, engine, request, kind);
+    isClean = true;
+    return loaded;
   } finally {
-    // Members that no image needs went into the store as well, and so did all of an archive that failed.
-    collectGarbage(engine.store);
+    // Members of a stream that no image needs went into the store as well, and so did layers of an archive that failed.
+    if (!isClean) collectGarbage(engine.store);
   }
 }
 
-async function loadStream(
+/** A file that can be read anywhere tells first what it has: only that is taken from it, several layers at a time. */
+async function loadPath(
   ctx: Ctx,
   engine: Engine,
-  source: LoadRequest["source"],
-): Promise<{ names: string[]; ids: string[] }> {
+  request: LoadRequest,
+  kind: "directory" | "file",
+): Promise<Loaded> {
+  const { path } = request.source as { path: string };
+  const { TarFileLayout } = await import("./transfer/tar-file-layout.ts");
+  using layout =
+    kind === "directory"
+      ? new DirectoryLayout(engine.sys, path)
+      : await TarFileLayout.open(ctx, engine, path);
+  using lease = engine.leases.take("load");
+  const isDirectory = kind === "directory";
+  return await loadLayout(ctx, engine, { request, layout, lease, isDirectory, path: realpathSync(path) });
+}
+
+async function loadStream(ctx: Ctx, engine: Engine, request: LoadRequest): Promise<Loaded> {
+  const { source } = request;
   const { plainStream } = await import("./load-stream.ts");
   const { ArchiveLayout } = await import("./load-archive.ts");
   using lease = engine.leases.take("load");
   const stream = "path" in source ? fileStream(source.path) : source;
   const layout = await ArchiveLayout.read(ctx, engine, plainStream(ctx, stream), lease);
   const place = "path" in source ? { path: realpathSync(source.path) } : {};
-  return await loadLayout(ctx, engine, { layout, lease, isDirectory: false, ...place });
+  return await loadLayout(ctx, engine, { request, layout, lease, isDirectory: false, ...place });
 }
 
 interface LoadedPlace {
+  request: LoadRequest;
   layout: ImageLayout;
   lease: Lease;
   isDirectory: boolean;
@@ -91,20 +112,25 @@ interface LoadedPlace {
   path?: string;
 }
 
-async function loadLayout(
-  ctx: Ctx,
-  engine: Engine,
-  place: LoadedPlace,
-): Promise<{ names: string[]; ids: string[] }> {
-  const { layout, lease } = place;
-  const complete: PutImageRequest[] = [];
-  const images = await findImages(ctx, layout);
+async function loadLayout(ctx: Ctx, engine: Engine, place: LoadedPlace): Promise<Loaded> {
+  const { layout, lease, request } = place;
+  const platform = request.platform === undefined ? undefined : parsePlatform(request.platform);
+  const images = await findImages(ctx, layout, platform);
   for (const image of images) await admitLoaded(ctx, engine, place, image);
-  for (const { source, names } of images) {
-    complete.push(await storeLayers(ctx, engine, source, { names, repoDigests: [], lease }));
+  const complete: PutImageRequest[] = [];
+  const indexes: PutManifestRequest[] = [];
+  for (const image of images) {
+    const index = request.allPlatforms === true ? await keepWhole(ctx, engine, place, image) : undefined;
+    if (index !== undefined) indexes.push(index);
+    const names = index === undefined ? image.names : [];
+    complete.push(await storeLayers(ctx, engine, image.source, { names, repoDigests: [], lease }));
   }
-  const records = engine.db.durable(() => complete.map((request) => engine.images.put(request)));
-  const names = complete.flatMap((request) => request.names ?? []);
+  const records = engine.db.durable(() => {
+    const stored = complete.map((one) => engine.images.put(one));
+    for (const one of indexes) engine.manifests.put(one);
+    return stored;
+  });
+  const names = images.flatMap((image) => image.names);
   for (const record of records) {
     engine.events.add({
       type: "image",
@@ -115,6 +141,29 @@ async function loadLayout(
     });
   }
   return { names: [...new Set(names)], ids: [...new Set(records.map((record) => record.id))] };
+}
+
+/** The index that the image was found in, if there is one under its name. */
+async function keepWhole(
+  ctx: Ctx,
+  engine: Engine,
+  place: LoadedPlace,
+  image: FoundImage,
+): Promise<PutManifestRequest | undefined> {
+  const [manifest, ...within] = image.documents;
+  const index = within.at(-1);
+  if (index === undefined) return undefined;
+  const { keepIndex } = await import("./load-index.ts");
+  await keepIndex(ctx, engine, {
+    ...place,
+    index,
+    admit: async (documents) => {
+      if (documents[0]?.digest !== manifest?.digest)
+        await admitLoaded(ctx, engine, place, { ...image, documents });
+    },
+  });
+  const { mediaType } = parseManifest(index.bytes);
+  return { ...index, mediaType, names: image.names };
 }
 
 /** By the policy of the kind of place it is. */
@@ -138,10 +187,25 @@ function transportOf(format: FoundImage["format"], isDirectory: boolean): Candid
   return isDirectory ? "dir" : "docker-archive";
 }
 
-function statOf(path: string) {
+/** What is compressed is inflated as it comes, and read from front to back only. Errors: not-found. */
+function kindOf(path: string): "directory" | "file" | "stream" {
   const stat = statSync(path, { throwIfNoEntry: false });
-  if (stat !== undefined) return stat;
-  throw fail("not-found", `"${path}" does not exist`, { reason: "ENOENT" });
+  if (stat === undefined) throw fail("not-found", `"${path}" does not exist`, { reason: "ENOENT" });
+  if (stat.isDirectory()) return "directory";
+  return stat.isFile() && !isCompressed(path) ? "file" : "stream";
+}
+
+function isCompressed(path: string): boolean {
+  let fd: number | undefined;
+  try {
+    fd = openSync(path, "r");
+    const head = new Uint8Array(HEAD);
+    return detectCompression(head.subarray(0, readSync(fd, head))) !== "none";
+  } catch (error) {
+    throw ioError(error, `cannot read "${path}"`);
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
 }
 
 /** A file (or a pipe by name) in chunks, each its own memory. */

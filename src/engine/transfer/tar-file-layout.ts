@@ -89,6 +89,10 @@ export class TarFileLayout implements ImageLayout, Disposable {
     return { digest: member.digest, size: extent.size };
   }
 
+  has(digest: Digest): boolean {
+    return this.#members.extents.has(digest);
+  }
+
   async *blob(ctx: Ctx, { digest }: Descriptor): AsyncGenerator<Uint8Array, void, undefined> {
     const extent = this.#members.extents.get(digest);
     if (extent === undefined) {
