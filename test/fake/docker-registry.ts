@@ -13,6 +13,8 @@ export interface DockerRegistry extends AsyncDisposable {
 export interface DockerRegistryOptions {
   tls?: boolean;
   login?: { username: string; password: string };
+  /** Manifests may name layers that lie elsewhere. */
+  urls?: boolean;
   /** Bearer tokens of this service, signed with the key of this certificate. */
   token?: { realm: string; service: string; issuer: string; certificate: string };
 }
@@ -30,6 +32,7 @@ export async function startDockerRegistry(options: DockerRegistryOptions = {}): 
     "http:",
     `  addr: ${host}`,
   ];
+  if (options.urls === true) lines.unshift("validation: {manifests: {urls: {allow: ['.*']}}}");
   if (options.tls === true) {
     await makeCertificate(directory);
     lines.push(`  tls: {certificate: ${directory}/server.crt, key: ${directory}/server.key}`);
