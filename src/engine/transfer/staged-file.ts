@@ -3,6 +3,7 @@
  * On file systems that cannot do that it is written beside its place under a name that begins with {@link ASIDE}.
  */
 import { fsync } from "node:fs";
+import { failpoint } from "../../core/failpoint.ts";
 import * as k from "../../sys/const.ts";
 import { hasCode } from "../../sys/errno.ts";
 import type { Rooted } from "../../sys/rooted.ts";
@@ -61,6 +62,7 @@ export class StagedFile implements Disposable {
   async publish(name: string, options: { replace: boolean; mode: number }): Promise<void> {
     this.#sys.fchmod(this.fd, options.mode);
     await synced(this.fd);
+    failpoint("transfer.publish");
     const { dir } = this.#root.parent(this.#path(name));
     try {
       if (options.replace) this.#replace(dir, name);
@@ -68,6 +70,7 @@ export class StagedFile implements Disposable {
     } finally {
       this.#sys.close(dir);
     }
+    failpoint("transfer.published");
   }
 
   #add(dir: Fd, name: string): void {
@@ -80,6 +83,7 @@ export class StagedFile implements Disposable {
     const named = this.#aside ?? `${ASIDE}${uniqueName()}`;
     if (this.#aside === undefined) this.#sys.linkFd(this.fd, dir, named);
     this.#aside = named;
+    failpoint("transfer.replace");
     this.#sys.rename(dir, named, dir, name);
     this.#aside = undefined;
   }
