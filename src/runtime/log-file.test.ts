@@ -224,6 +224,21 @@ describe.each([true, false])("followLogFile (blocking: %p)", (blocking) => {
     expect(await Array.fromAsync(followLogFile(ctx, { ...log, ended: () => true, blocking }))).toEqual([]);
   });
 
+  test("an end of which nothing is written ends it: the directory is moved away, or the monitor was killed", async () => {
+    for (const end of ["moved", "killed"]) {
+      const log = logFile(record(1, "x"));
+      let ended = false;
+      const lines = Array.fromAsync(followLogFile(ctx, { ...log, ended: () => ended, blocking: false }));
+      await Bun.sleep(50);
+      ended = true;
+      if (end === "moved") renameSync(dirname(log.path), `${dirname(log.path)}-gone`);
+      made.push(`${dirname(log.path)}-gone`);
+      const started = performance.now();
+      expect(texts(await lines)).toEqual(["x"]);
+      expect(performance.now() - started).toBeLessThan(end === "moved" ? 800 : 10_000);
+    }
+  });
+
   test("until and an abort end it", async () => {
     const log = logFile(record(1, "x"));
     const query = { ...log, ended: () => false, blocking };

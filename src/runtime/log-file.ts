@@ -7,7 +7,7 @@
 import { closeSync, fstatSync, openSync, readSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { checkCanceled, type Ctx } from "../core/ctx.ts";
-import { IN_CREATE, IN_MODIFY, IN_MOVED_TO, POLLIN } from "../sys/const.ts";
+import { IN_CREATE, IN_DELETE, IN_MODIFY, IN_MOVE_SELF, IN_MOVED_TO, POLLIN } from "../sys/const.ts";
 import { hasCode } from "../sys/errno.ts";
 import { linux } from "../sys/linux.ts";
 import type { Fd } from "../sys/sys.ts";
@@ -162,6 +162,9 @@ export function* readLogFile(query: LogQuery): Generator<LogLine> {
   }
 }
 
+/** A container whose monitor was killed ends without a trace in the watched directories. */
+const LOOK_MS = 1000;
+
 /**
  * As {@link readLogFile}, and then what is written until the container has ended and all is read, or until
  * `untilMs`. An unfinished line is handed on as soon as nothing more comes for the moment. Errors: canceled.
@@ -180,12 +183,12 @@ export async function* followLogFile(ctx: Ctx, query: FollowQuery): AsyncGenerat
     }
     if (ended) return;
     checkCanceled(ctx);
-    const timeoutMs = query.untilMs === undefined ? undefined : query.untilMs - Date.now();
-    if (timeoutMs !== undefined && timeoutMs <= 0) return;
+    const timeoutMs = Math.min((query.untilMs ?? Number.POSITIVE_INFINITY) - Date.now(), LOOK_MS);
+    if (timeoutMs <= 0) return;
     await waitReady([{ fd: watch.fd, events: POLLIN }], {
       blocking: query.blocking ?? false,
       signal: ctx.signal,
-      ...(timeoutMs !== undefined && { timeoutMs }),
+      timeoutMs,
     });
     linux.readEvents(watch.fd);
   }
@@ -196,7 +199,7 @@ function watchDirectories(...directories: string[]): (Disposable & { fd: Fd }) |
   const fd = linux.inotify();
   try {
     for (const directory of new Set(directories)) {
-      linux.watch(fd, directory, IN_CREATE | IN_MODIFY | IN_MOVED_TO);
+      linux.watch(fd, directory, IN_CREATE | IN_MODIFY | IN_MOVED_TO | IN_DELETE | IN_MOVE_SELF);
     }
   } catch (error) {
     linux.close(fd);
