@@ -64,7 +64,8 @@ async function resolveImage(ctx: Ctx, engine: Engine, request: CreateRequest): P
       registry: request.registry ?? {},
     });
   } catch (error) {
-    throw engine.images.find(name) === undefined ? missing(name, error) : error;
+    const isHere = engine.images.find(name) !== undefined || engine.manifests.find(name) !== undefined;
+    throw isHere ? error : missing(name, error);
   }
 }
 

@@ -7,6 +7,7 @@ import { parseConfig } from "../image/config.ts";
 import type { Digest, ImageConfig, Manifest } from "../image/image.ts";
 import { isIndex, parseManifest } from "../image/manifest.ts";
 import { layerElsewhere } from "./additional.ts";
+import type { Db } from "../sys/db.ts";
 import type { BlobDeps } from "./blob-writer.ts";
 import { deleteFiles, forgetUnreachable } from "./gc.ts";
 import { ioError } from "./files.ts";
@@ -56,7 +57,8 @@ export function createImages(deps: ImageDeps): ImageStore {
     if (found?.kind !== "manifest") return found === undefined ? undefined : get(found.id);
     const { entryImage } = require("./index-entry.ts") as typeof import("./index-entry.ts");
     const id = entryImage(deps, found.id);
-    return id === undefined ? undefined : get(id);
+    const row = id === undefined ? undefined : db.get<ImageRow>(`${SELECT} WHERE i.id = ?`, id);
+    return row === undefined ? undefined : toRecord(withNamesOf(db, row, found.id), deps);
   };
   const must = (id: Digest): void => {
     if (db.get("SELECT 1 FROM images WHERE id = ?", id) === undefined) throw notKnown(id);
@@ -97,6 +99,22 @@ export function createImages(deps: ImageDeps): ImageStore {
         addRepoDigest(db, id, repoDigest);
       }),
     remove: (name, options) => remove(deps, name, options),
+  };
+}
+
+/** The image as a part of the index that it was found by: that has names for it, and digests at registries. */
+function withNamesOf(db: Db, row: ImageRow, index: Digest): ImageRow {
+  const more = db.get<{ names: string; repo_digests: string }>(
+    `SELECT (SELECT json_group_array(name) FROM manifest_names WHERE digest = ?1) AS names,
+       (SELECT json_group_array(repo || '@' || digest) FROM repo_digests WHERE image_id = ?1 AND digest = ?1) AS repo_digests`,
+    index,
+  ) as { names: string; repo_digests: string };
+  const both = (own: string, others: string): string =>
+    JSON.stringify([...new Set([...(JSON.parse(own) as string[]), ...(JSON.parse(others) as string[])])]);
+  return {
+    ...row,
+    names: both(row.names, more.names),
+    repo_digests: both(row.repo_digests, more.repo_digests),
   };
 }
 

@@ -187,7 +187,7 @@ export interface RemoveImageOptions {
 export interface ImageStore {
   /**
    * By name (short names get defaults), by "name@digest", by id or unique id prefix. What means an index means
-   * the image it has for this host, if that is here. Errors: not-found ("x: image not known"), conflict for an ambiguous prefix.
+   * the image it has for this host, if that is here; its record then has the index's names and digests too. Errors: not-found ("x: image not known"), conflict for an ambiguous prefix.
    */
   resolve(name: string): ImageRecord;
   /** As `resolve`, but undefined where nothing is found or the text could not be a name. Errors: conflict. */
