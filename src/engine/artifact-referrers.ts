@@ -1,6 +1,5 @@
 /** artifact referrers: what is attached to a manifest, and to that in turn. */
 import type { Ctx } from "../core/ctx.ts";
-import { fail } from "../core/error.ts";
 import type { Descriptor, Digest } from "../image/image.ts";
 import type { RegistryClient } from "../registry/registry.ts";
 import { runOrdered } from "../storage/ordered.ts";
@@ -25,8 +24,8 @@ export interface ReferrersRequest extends RemoteRequest {
   local: boolean;
 }
 
-/** Requests made for one tree; a hostile registry could go on for ever. */
-const MAX_ASKED = 1000;
+/** Lists fetched for one tree; a hostile registry could go on for ever. */
+const MAX_ASKED = 500;
 const AT_ONCE = 4;
 
 type List = (ctx: Ctx, subject: Digest, type?: string) => Promise<Descriptor[]>;
@@ -38,7 +37,7 @@ interface Walk {
   asked: number;
 }
 
-/** The thing itself with what is attached to it below. Errors: not-found, resource-exhausted (a tree without an end), those of the registry. */
+/** The thing itself with what is attached to it below; a tree without an end is cut, with a warning. Errors: not-found, those of the registry. */
 export async function referrersOf(ctx: Ctx, engine: Engine, request: ReferrersRequest): Promise<Referrer> {
   const { type, depth } = request;
   const { descriptor, list, nameOf } = request.local
@@ -87,12 +86,13 @@ async function below(
   { subject, type, depth }: { subject: Digest; type: string | undefined; depth: number },
 ): Promise<Referrer[]> {
   if (depth <= 0) return [];
-  if (++walk.asked > MAX_ASKED) {
-    throw fail("resource-exhausted", "too much is attached to what is attached", {
-      reason: "referrers-endless",
-      hint: "use --depth 1, or ask for one --type",
-    });
+  if (walk.asked >= MAX_ASKED) {
+    if (walk.asked++ === MAX_ASKED) {
+      ctx.log.warn(`more than ${MAX_ASKED} manifests would have to be asked about: the tree is cut there`);
+    }
+    return [];
   }
+  walk.asked++;
   const listed = await walk.list(ctx, subject, type);
   // Nothing can truly be attached to itself; a registry may say so.
   const fresh = listed.filter(({ digest }) => !walk.seen.has(digest));
