@@ -26,7 +26,8 @@ import type { ImageLayout, StoredFile } from "./load-layout.ts";
 export interface FoundImage {
   source: ImageSource;
   names: string[];
-  format: "oci" | "docker" | "dir";
+  /** What it can be taken for; an archive of docker 25 describes each image in both ways. */
+  formats: ("oci" | "docker" | "dir")[];
   /** oci: what index.json calls it. */
   refName?: string;
   /** The manifest, then the indexes on the way to it, innermost first; index.json itself is none of them. */
@@ -55,9 +56,9 @@ export async function findImages(ctx: Ctx, layout: ImageLayout, platform?: Platf
   );
 }
 
-function found(format: FoundImage["format"], source: ImageSource, names: string[]): FoundImage {
+function found(format: FoundImage["formats"][number], source: ImageSource, names: string[]): FoundImage {
   const { manifestBytes: bytes, manifestDigest: digest } = source;
-  return { source, names, format, documents: [{ bytes, digest }] };
+  return { source, names, formats: [format], documents: [{ bytes, digest }] };
 }
 
 function parseJson(what: string, bytes: Uint8Array): unknown {
@@ -91,9 +92,11 @@ async function ociImages(
     const resolved = await resolveEntry(ctx, layout, { index: { ...top, manifests: group }, platform });
     // By what the name stands for: of one image in two indexes each is asked about by itself.
     const { digest } = resolved.documents.at(-1) as SignedDocument;
+    const entries = dockerEntries(layout, docker, resolved.source.manifest);
     const known = images.get(digest) ?? {
       ...resolved,
-      names: dockerNames(layout, docker, resolved.source.manifest),
+      names: entries.flatMap((entry) => entry.repoTags.map(repoTag)),
+      formats: entries.length > 0 ? ["oci", "docker"] : ["oci"],
       ...refNameOf(first),
     };
     known.names = [...new Set([...known.names, ...nameOf(first)])];
@@ -239,11 +242,10 @@ function layerType(compression: Compression): string {
   });
 }
 
-/** What manifest.json calls the image of this config; archives of docker 25 have both documents. */
-function dockerNames(layout: ImageLayout, docker: unknown, manifest: Manifest): string[] {
+/** What manifest.json says of the image of this config; archives of docker 25 have both documents. */
+function dockerEntries(layout: ImageLayout, docker: unknown, manifest: Manifest): DockerEntry[] {
   const entries = optionalList("manifest.json", "document", docker) ?? [];
   return entries
     .map(dockerEntry)
-    .filter((entry) => layout.file(entry.config)?.digest === manifest.config.digest)
-    .flatMap((entry) => entry.repoTags.map(repoTag));
+    .filter((entry) => layout.file(entry.config)?.digest === manifest.config.digest);
 }

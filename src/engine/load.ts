@@ -2,7 +2,7 @@
 import { closeSync, openSync, read, readSync, realpathSync, statSync } from "node:fs";
 import { detectCompression } from "../archive/compress.ts";
 import type { Ctx } from "../core/ctx.ts";
-import { EngineError, fail } from "../core/error.ts";
+import { EngineError, fail, isKind } from "../core/error.ts";
 import { collectGarbage } from "../storage/gc.ts";
 import { parseManifest } from "../image/manifest.ts";
 import { parsePlatform } from "../image/platform.ts";
@@ -10,7 +10,7 @@ import { parseReference } from "../image/reference.ts";
 import { ioError } from "../storage/files.ts";
 import type { Lease, PutImageRequest, PutManifestRequest } from "../storage/storage.ts";
 import type { Candidate } from "../trust/trust.ts";
-import { admit } from "./admit.ts";
+import { admit, type AdmitRequest } from "./admit.ts";
 import type { Engine } from "./engine.ts";
 import { storeLayers } from "./image-source.ts";
 import { type FoundImage, findImages } from "./load-images.ts";
@@ -166,25 +166,40 @@ async function keepWhole(
   return { ...index, mediaType, names: image.names };
 }
 
-/** By the policy of the kind of place it is. */
+/** By the policy of the kind of place it is; of what can be taken for two kinds one must let it in, as with podman. */
 async function admitLoaded(ctx: Ctx, engine: Engine, place: LoadedPlace, image: FoundImage): Promise<void> {
-  const { layout, isDirectory, path } = place;
-  const { format, refName, documents, names } = image;
-  const [name] = names;
+  let first: unknown;
+  for (const format of image.formats) {
+    try {
+      await admit(ctx, engine, admission(place, image, format));
+      return;
+    } catch (error) {
+      if (!isKind(error, "permission-denied")) throw error;
+      first ??= error;
+    }
+  }
+  throw first;
+}
+
+function admission(
+  { layout, isDirectory, path }: LoadedPlace,
+  { refName, documents, names: [name] }: FoundImage,
+  format: FoundImage["formats"][number],
+): AdmitRequest {
+  const isNamed = name !== undefined && format === "docker";
   const candidate = {
     transport: transportOf(format, isDirectory),
     documents,
     ...(path === undefined ? {} : { path }),
     ...(refName === undefined ? {} : { refName }),
-    ...(name === undefined || format !== "docker" ? {} : { reference: parseReference(name) }),
+    ...(isNamed ? { reference: parseReference(name) } : {}),
   };
-  const signatures = format === "oci" ? { signatures: layoutSignatures(layout) } : {};
-  await admit(ctx, engine, { candidate, ...signatures });
+  return { candidate, ...(format === "oci" ? { signatures: layoutSignatures(layout) } : {}) };
 }
 
-function transportOf(format: FoundImage["format"], isDirectory: boolean): Candidate["transport"] {
+function transportOf(format: FoundImage["formats"][number], isDirectory: boolean): Candidate["transport"] {
   if (format === "oci") return isDirectory ? "oci" : "oci-archive";
-  return isDirectory ? "dir" : "docker-archive";
+  return isDirectory && format === "dir" ? "dir" : "docker-archive";
 }
 
 /** What is compressed is inflated as it comes, and read from front to back only. Errors: not-found. */
