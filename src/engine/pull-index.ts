@@ -33,8 +33,8 @@ const MAX_NESTING = 4;
 const CONCURRENCY = 6;
 
 /**
- * Everything becomes visible together, under the name; a single image is pulled as ever. Errors: as of pull; nothing is left of a
- * pull that fails.
+ * Everything becomes visible together, under the name; a single image is pulled as ever. Errors: as of pull; of a pull that
+ * fails nothing is visible, and blobs that have come are there for the next one until something is pruned.
  */
 export async function pullAllPlatforms(
   ctx: Ctx,
