@@ -31,7 +31,7 @@ export function listArtifacts(_ctx: Ctx, engine: Engine): ArtifactSummary[] {
     });
 }
 
-export function summarize(record: ManifestRecord): ArtifactSummary {
+function summarize(record: ManifestRecord): ArtifactSummary {
   const manifest = manifestOf(record);
   const made = manifest.annotations?.[CREATED] ?? "";
   return {
@@ -95,18 +95,22 @@ export function removeArtifact(
   const record = findArtifact(engine, request.artifact);
   if (record === undefined && request.ignore === true) return undefined;
   const { digest, names } = record ?? resolveArtifact(engine, request.artifact);
-  const name = names.find((one) => one === nameOf(request.artifact));
+  const name = nameIn(names, request.artifact);
   if (name !== undefined && names.length > 1) engine.manifests.untag(name);
   else engine.manifests.remove(digest);
   engine.events.add({ type: "artifact", action: "remove", id: digest, name: name ?? digest, attributes: {} });
   return { digest };
 }
 
-/** The full form, tried as people write it; undefined for a digest or its beginning. */
-function nameOf(text: string): string | undefined {
-  try {
-    return artifactName(text);
-  } catch {
-    return undefined;
+/** Which of the names is meant by a text as people write it; undefined for a digest or its beginning. */
+export function nameIn(names: string[], text: string): string | undefined {
+  for (const candidate of [text, `localhost/${text}`]) {
+    try {
+      const full = formatReference(withDefaultTag(parseReference(candidate)));
+      if (names.includes(full)) return full;
+    } catch {
+      // A digest is not a name.
+    }
   }
+  return undefined;
 }

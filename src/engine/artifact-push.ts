@@ -12,7 +12,7 @@ import { runOrdered } from "../storage/ordered.ts";
 import type { ManifestRecord } from "../storage/storage.ts";
 import { type Composed, compose, type ComposeRequest, storeEmpty } from "./artifact-compose.ts";
 import type { Packed } from "./artifact-files.ts";
-import { artifactName, manifestOf, resolveArtifact } from "./artifact-list.ts";
+import { manifestOf, nameIn, resolveArtifact } from "./artifact-list.ts";
 import { openRemote, type RemoteRequest } from "./artifact-remote.ts";
 import type { Engine } from "./engine.ts";
 import { destinationOf, registryOptions } from "./pull.ts";
@@ -73,7 +73,7 @@ function storedDestination(
   { artifact, destination }: PushArtifactRequest,
 ): Reference {
   const [only, ...more] = record.names;
-  const asked = record.names.includes(nameOrEmpty(artifact)) ? artifactName(artifact) : undefined;
+  const asked = nameIn(record.names, artifact);
   const text = destination ?? asked ?? (more.length === 0 ? only : undefined);
   if (text === undefined) {
     throw fail(
@@ -95,14 +95,6 @@ function storedDestination(
     });
   }
   return destinationOf(text);
-}
-
-function nameOrEmpty(text: string): string {
-  try {
-    return artifactName(text);
-  } catch {
-    return "";
-  }
 }
 
 /** Repositories on the same registry that it was pulled from or pushed to: its blobs can be mounted from there. */

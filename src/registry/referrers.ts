@@ -188,7 +188,7 @@ async function trueEntry(ctx: Ctx, transport: Transport, entry: Descriptor): Pro
 }
 
 /** How a list of referrers describes a manifest: with its type and annotations drawn up. */
-export function entryOf(document: Manifest | Index, { mediaType, digest, size }: Descriptor): Descriptor {
+function entryOf(document: Manifest | Index, { mediaType, digest, size }: Descriptor): Descriptor {
   const own = document.artifactType === "" ? undefined : document.artifactType;
   const artifactType = own ?? (isIndex(document) ? undefined : document.config.mediaType);
   return {
