@@ -315,9 +315,9 @@ describe("names in a layout", () => {
     await Promise.all(names.map((name) => copy(`oci:${layout}:v1`, `oci:${at("shared")}:${name}`)));
     expect(
       refs(at("shared"))
-        .map(([, name]) => name)
-        .toSorted(),
-    ).toEqual(names.toSorted());
+        .map(([, name]) => String(name))
+        .toSorted((a, b) => a.localeCompare(b)),
+    ).toEqual(names.toSorted((a, b) => a.localeCompare(b)));
   });
 
   test("one that fails takes nothing from others that are at work", async () => {
