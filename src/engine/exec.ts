@@ -1,7 +1,7 @@
 /** exec: one more command in a running container, under a monitor of its own. */
 import { existsSync, mkdirSync } from "node:fs";
 import type { Ctx } from "../core/ctx.ts";
-import { EngineError, fail, messageOf } from "../core/error.ts";
+import { fail, isKind, messageOf } from "../core/error.ts";
 import { newId } from "../core/id.ts";
 import type { ContainerRecord } from "../container/container.ts";
 import { isLive } from "../container/state.ts";
@@ -52,8 +52,8 @@ export async function exec(
     return await execIn(ctx, engine, record, request);
   } catch (error) {
     // Mostly the container is just ending: its first process takes the others along before it is gone itself.
-    const wasKilled = error instanceof EngineError && error.reason === "monitor-failed";
-    for (let tries = wasKilled ? ENDING_TRIES : 0; tries > 0 && !hasEnded(engine, record); tries--) {
+    const isOdd = isKind(error, "internal");
+    for (let tries = isOdd ? ENDING_TRIES : 0; tries > 0 && !hasEnded(engine, record); tries--) {
       await Bun.sleep(10);
     }
     throw hasEnded(engine, record) ? ended(record, error) : error;
