@@ -1,6 +1,7 @@
 import { fail } from "../../core/error.ts";
 import { humanDuration } from "../../core/time.ts";
 import type { ArtifactSummary } from "../../engine/artifact-list.ts";
+import type { Filter } from "../../engine/engine.ts";
 import { digestHex } from "../../image/digest.ts";
 import { printReferrers } from "../artifact-tree.ts";
 import { defineCommand } from "../command.ts";
@@ -64,14 +65,17 @@ const TESTS: Record<string, (item: ArtifactSummary, value: string) => boolean> =
   type: (item, value) => item.type === value,
 };
 
-function matches(item: ArtifactSummary, filters: ReturnType<typeof parseFilters>): boolean {
-  return filters.every(({ key, value, negate }) => {
-    const passes = Object.hasOwn(TESTS, key) ? TESTS[key] : undefined;
-    if (passes !== undefined) return passes(item, value) !== (negate === true);
-    throw fail("invalid-argument", `invalid filter "${key}"`, {
-      hint: `choose ${Object.keys(TESTS).join(", ")}`,
-    });
+/** Checked before there is anything to filter. Errors: invalid-argument. */
+function checkFilters(filters: Filter[]): void {
+  const unknown = filters.find(({ key }) => !Object.hasOwn(TESTS, key));
+  if (unknown === undefined) return;
+  throw fail("invalid-argument", `invalid filter "${unknown.key}"`, {
+    hint: `choose ${Object.keys(TESTS).join(", ")}`,
   });
+}
+
+function matches(item: ArtifactSummary, filters: Filter[]): boolean {
+  return filters.every(({ key, value, negate }) => TESTS[key]?.(item, value) !== (negate === true));
 }
 
 export const artifactLsCommand = defineCommand({
@@ -92,6 +96,7 @@ export const artifactLsCommand = defineCommand({
   async run(invocation) {
     const { ctx, flags, changed, out, personality } = invocation;
     const filters = parseFilters(flags.filter);
+    checkFilters(filters);
     const engine = await invocation.engine();
     if (flags.remote !== undefined) {
       if (filters.length > 0) throw fail("invalid-argument", "--filter is for the artifacts of the store");
