@@ -98,6 +98,8 @@ async function printImages(invocation: Invocation<typeof flags>, images: FoundIm
   const { personality, flags: given } = invocation;
   const full = given["no-trunc"];
   const { docker } = personality;
+  // podman says nothing at all then, docker shows the headings.
+  if (images.length === 0 && !docker) return;
   const row = docker ? dockerRow : podmanRow;
   const extra = docker
     ? ["StarCount", "IsOfficial"]
