@@ -1,10 +1,10 @@
 /** Opening additional stores: read-only, and whatever is wrong with one of them is a warning and no failure. */
-import { copyFileSync, mkdtempSync, realpathSync, statSync } from "node:fs";
+import { copyFileSync, mkdirSync, realpathSync, statSync } from "node:fs";
 import { messageOf } from "../core/error.ts";
 import { Db } from "../sys/db.ts";
 import type { Sys } from "../sys/sys.ts";
 import type { AdditionalStore, AdditionalStores } from "./additional.ts";
-import { deleteTree } from "./files.ts";
+import { deleteTree, uniqueName } from "./files.ts";
 import type { Owner } from "./lease.ts";
 import { type StorePaths, storePaths } from "./paths.ts";
 import { openStore } from "./store.ts";
@@ -14,7 +14,7 @@ const OLDEST_SCHEMA = 2;
 
 export interface AdditionalRequest {
   sys: Sys;
-  /** Of the own store: it is no additional one of itself, and in its run directory databases are copied that need it. */
+  /** Of the own store: it is no additional one of itself, and in its ingest directory databases are copied that need it. */
   own: StorePaths;
   /** Directories, the most important first. */
   roots: () => readonly string[];
@@ -73,8 +73,10 @@ function openOne({ sys, own, version, owner }: AdditionalRequest, root: string):
 function openDatabase(sys: Sys, path: string, own: StorePaths): Db {
   if (statSync(path, { throwIfNoEntry: false }) === undefined) throw new Error("there is no store");
   if ((statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0) === 0) return Db.openImmutable(path);
-  const aside = mkdtempSync(`${own.run}/additional-`);
+  // Where recovery finds it, should we be killed.
+  const aside = `${own.ingest}/additional-${uniqueName()}`;
   try {
+    mkdirSync(aside, 0o700);
     const copy = `${aside}/berth.db`;
     copyTogether(path, copy);
     const db = Db.openCopy(copy);

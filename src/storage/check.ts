@@ -165,20 +165,35 @@ async function checkLayers(check: Check): Promise<void> {
     const used = users(check, layer.chainId);
     const detail =
       used.length === 0 ? problem.detail : `${problem.detail}; kept for container ${used.join(", ")}`;
-    report(check, problem.kind, layer.chainId, used.length === 0 ? { detail, repair } : detail);
+    const isRepaired = used.length === 0 && problem.isKept !== true;
+    report(check, problem.kind, layer.chainId, isRepaired ? { detail, repair } : detail);
   }
 }
 
-async function layerProblem(
-  check: Check,
-  layer: LayerRecord,
-): Promise<{ kind: string; detail: string } | undefined> {
+interface LayerProblem {
+  kind: string;
+  detail: string;
+  /** Not damaged itself, and nowhere else: a repair must not take it away. */
+  isKept?: boolean;
+}
+
+const KEPT =
+  "it was made here and is kept: if that one is in an additional store, name the store with --additional-store";
+
+/** Made by a commit or a build: nobody can send it again. */
+function isMadeHere(layer: LayerRecord): boolean {
+  return layer.tarSize !== undefined && layer.blob === undefined;
+}
+
+async function layerProblem(check: Check, layer: LayerRecord): Promise<LayerProblem | undefined> {
   const { store, options } = check;
   if (statSync(store.paths.diff(layer.chainId), { throwIfNoEntry: false })?.isDirectory() !== true) {
     return { kind: "layer-missing", detail: "its directory is gone" };
   }
   if (layer.parent !== undefined && store.layers.get(layer.parent) === undefined) {
-    return { kind: "layer-missing", detail: `the layer "${layer.parent}" below it is gone` };
+    const detail = `the layer "${layer.parent}" below it is gone`;
+    if (!isMadeHere(layer)) return { kind: "layer-missing", detail };
+    return { kind: "layer-missing", detail: `${detail}; ${KEPT}`, isKept: true };
   }
   // Without its blob only a layer made here can be told: its tar is made again and has the same digest.
   if (options.quick || (layer.blob === undefined && layer.tarSize === undefined)) return undefined;
@@ -237,9 +252,21 @@ function checkImages(check: Check): void {
     if (problem === undefined) continue;
     const used = options.inUse?.(row.id) ?? [];
     const repair = (): void => dropImage(check, row.id);
+    if (isOverOthers(check, row)) {
+      report(check, "image-incomplete", row.id, `${problem}; ${KEPT}`);
+      continue;
+    }
     const kept = `${problem}; kept for container ${used.join(", ")}`;
     report(check, "image-incomplete", row.id, used.length === 0 ? { detail: problem, repair } : kept);
   }
+}
+
+/** Its topmost layer was made here on one that is not here. */
+function isOverOthers({ store }: Check, row: ImageRow): boolean {
+  const chain = chainOf(row) ?? [];
+  const own = chain.map((id) => store.layers.get(id));
+  const top = own.at(-1);
+  return top !== undefined && isMadeHere(top) && own.includes(undefined);
 }
 
 function imageProblem({ store }: Check, row: ImageRow): string | undefined {

@@ -184,7 +184,7 @@ test("what its last writer has only in SQLite's log is seen too", () => {
   const list = box.ok(["--additional-store", copy, "images", "--format", "{{.Repository}}"]);
   expect(list.split("\n")).toContain("localhost/renamed");
   expect(readdirSync(copy).sort()).toEqual(before);
-  expect(readdirSync(box.run).filter((name) => name.startsWith("additional"))).toEqual([]);
+  expect(readdirSync(join(box.root, "ingest"))).toEqual([]);
   writer.close();
   rmSync(copy, { recursive: true, force: true });
 });
@@ -195,4 +195,15 @@ test("without it a container on it says what is missing", () => {
   expect(outcome.code).toBe(125);
   expect(outcome.stderr).toContain("image not known");
   expect(box.ok(["rm", "c"])).toBe("c");
+});
+
+test("without it a repair leaves what was made here on top of it", () => {
+  ours("run", "--name", "c", ...NONE, "localhost/two:1", "sh", "-c", "echo own > /own");
+  ours("commit", "-q", "c", "localhost/three:1");
+  ours("rm", "c");
+  const check = box.berth(["system", "check", "--repair"]);
+  expect(check.code).toBe(1);
+  expect(check.stdout).toContain("name the store with --additional-store");
+  expect(ours("run", "--rm", ...NONE, "localhost/three:1", "cat", "/two", "/own")).toBe("two\nown");
+  expect(box.berth(["system", "check"], ADDED)).toMatchObject({ code: 0, stdout: "" });
 });

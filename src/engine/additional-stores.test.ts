@@ -1,0 +1,21 @@
+import { expect, test } from "bun:test";
+import { additionalImageStores } from "./additional-stores.ts";
+
+test("additional stores of a storage.conf", () => {
+  const conf = (line: string): string => `[storage]\ndriver = "overlay"\n\n[storage.options]\n${line}\n`;
+  expect(additionalImageStores("")).toEqual([]);
+  expect(additionalImageStores("this is no TOML ==")).toEqual([]);
+  expect(additionalImageStores(conf('# additionalimagestores = ["/a"]'))).toEqual([]);
+  expect(additionalImageStores(conf("additionalimagestores = []"))).toEqual([]);
+  expect(additionalImageStores(conf('additionalimagestores = [\n "/a",\n "/b c",\n]'))).toEqual([
+    "/a",
+    "/b c",
+  ]);
+  expect(additionalImageStores('storage.options.additionalimagestores = ["/a"]')).toEqual(["/a"]);
+  // In another table it means nothing.
+  expect(additionalImageStores('[engine]\nadditionalimagestores = ["/a"]')).toEqual([]);
+  expect(() => additionalImageStores(conf('additionalimagestores = "/a"'))).toThrow("not a list");
+  expect(() => additionalImageStores(conf("additionalimagestores = [1]"))).toThrow("not a list");
+  expect(() => additionalImageStores(conf('additionalimagestores = ["a/b"]'))).toThrow('"a/b"');
+  expect(() => additionalImageStores(conf("additionalimagestores = ["))).toThrow();
+});
