@@ -5,6 +5,7 @@
 import { artifact } from "./artifact-table.ts";
 import { manifest } from "./manifest-table.ts";
 import type { AnyCommand } from "./command.ts";
+import { imageTrust } from "./trust-table.ts";
 
 export type Category = "containers" | "images" | "networks" | "system";
 
@@ -242,6 +243,7 @@ const image: Entry = {
       summary: "Show the layers of an image as a tree",
       load: async () => (await import("./commands/image-tree.ts")).imageTreeCommand,
     },
+    trust: imageTrust,
     unmount: {
       summary: "Undo the mounts of images",
       aliases: ["umount"],

@@ -94,7 +94,7 @@ function hashesOf({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): (stri
 }
 
 /** SubjectPublicKeyInfo, DER. */
-export function spkiOf(key: KeyObject): Buffer<ArrayBuffer> {
+function spkiOf(key: KeyObject): Buffer<ArrayBuffer> {
   return Buffer.from(key.export({ type: "spki", format: "der" }));
 }
 

@@ -243,7 +243,7 @@ describe("scopes, most specific first", () => {
   });
 
   test("of a layout, its names first, as the manual has it (skopeo passes over scopes with a name)", () => {
-    const candidate = { transport: "oci", path: "/a/b", refName: "v1", documents: [] } as const;
+    const candidate: Candidate = { transport: "oci", path: "/a/b", refName: "v1", documents: [] };
     expect(scopesOf(candidate)).toEqual(["/a/b:v1", "/a/b", "/a"]);
   });
 

@@ -12,7 +12,7 @@ import type { Policy, Requirement } from "./trust.ts";
 
 const MAX_POLICY_BYTES = 4 * 1024 * 1024;
 
-const SYSTEM_FILE = "/etc/containers/policy.json";
+export const SYSTEM_POLICY_FILE = "/etc/containers/policy.json";
 
 export interface PolicyBytes {
   file: string;
@@ -24,7 +24,7 @@ export interface PolicyBytes {
  * everything is accepted. Errors: not-found for a given file; permission-denied and others where one is there that cannot be read.
  */
 export function policyBytes(given?: string): PolicyBytes | undefined {
-  for (const file of given === undefined ? [userPolicyFile(), SYSTEM_FILE] : [given]) {
+  for (const file of given === undefined ? [userPolicyFile(), SYSTEM_POLICY_FILE] : [given]) {
     try {
       return { file, bytes: readFileSync(file) };
     } catch (error) {
@@ -36,7 +36,7 @@ export function policyBytes(given?: string): PolicyBytes | undefined {
 }
 
 /** Where one that is for this user alone lies. */
-export function userPolicyFile(): string {
+function userPolicyFile(): string {
   return `${process.env["HOME"] || homedir()}/.config/containers/policy.json`;
 }
 

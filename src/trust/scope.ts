@@ -8,6 +8,9 @@ import type { Candidate, Policy, Requirement } from "./trust.ts";
 export interface Decision {
   /** For messages: "the default", `scope "localhost:5000" of transport "docker"`. */
   where: string;
+  /** Absent: the default of all. */
+  transport?: string;
+  scope?: string;
   requirements: Requirement[];
 }
 
@@ -18,7 +21,8 @@ export function requirementsFor(policy: Policy, candidate: Candidate): Decision 
     const requirements = transport?.get(scope);
     if (requirements === undefined) continue;
     const where = scope === "" ? "the default scope" : `scope "${scope}"`;
-    return { where: `${where} of transport "${candidate.transport}"`, requirements };
+    const name = candidate.transport;
+    return { where: `${where} of transport "${name}"`, transport: name, scope, requirements };
   }
   return { where: "the default", requirements: policy.default };
 }

@@ -298,11 +298,16 @@ export class FakeAuthority implements Disposable {
             join(this.#dir, `${from}.key`),
             "-CAcreateserial",
           ];
-    this.#openssl(
-      ...["x509", "-req", "-in", join(this.#dir, "csr"), "-days", String(days), "-sha256"],
-      ...issuer,
-      ...["-extfile", join(this.#dir, "ext"), "-extensions", "e", "-out", join(this.#dir, `${name}.crt`)],
-    );
+    const request = ["x509", "-req", "-in", join(this.#dir, "csr"), "-days", String(days), "-sha256"];
+    const out = [
+      "-extfile",
+      join(this.#dir, "ext"),
+      "-extensions",
+      "e",
+      "-out",
+      join(this.#dir, `${name}.crt`),
+    ];
+    this.#openssl(...request, ...issuer, ...out);
   }
 
   #openssl(...args: string[]): void {
