@@ -26,26 +26,25 @@ export const TOKEN_USER = "<token>";
 /** Docker's own registry as its own tools write it. */
 export const DOCKER_SERVER = "https://index.docker.io/v1/";
 
-/** Where `login` keeps what it is told, unless a file is named: podman's place, or docker's. */
+/** Where `login` keeps what it is told, unless a file is named: podman's place, or docker's, which podman takes too if `$DOCKER_CONFIG` names it. */
 export function primaryAuthFile(docker: boolean): string {
-  if (docker) return join(dockerDir(), "config.json");
-  return join(runtimeDir() ?? `/run/containers/${process.getuid?.() ?? 0}`, "auth.json");
+  return docker || process.env["DOCKER_CONFIG"] ? dockerFile() : sessionFile();
 }
 
-function dockerDir(): string {
-  return process.env["DOCKER_CONFIG"] || join(home(), ".docker");
+function dockerFile(): string {
+  return join(process.env["DOCKER_CONFIG"] || join(home(), ".docker"), "config.json");
+}
+
+function sessionFile(): string {
+  return join(runtimeDir() ?? `/run/containers/${process.getuid?.() ?? 0}`, "auth.json");
 }
 
 /** In the order they are looked at; one that was named is looked at alone. */
 export function authFiles(explicit: string | undefined): string[] {
   const chosen = explicit ?? (process.env["REGISTRY_AUTH_FILE"] || undefined);
   if (chosen !== undefined) return [chosen];
-  return [
-    primaryAuthFile(false),
-    join(userConfigDir(), "auth.json"),
-    primaryAuthFile(true),
-    join(home(), ".dockercfg"),
-  ];
+  const usual = [sessionFile(), join(userConfigDir(), "auth.json"), dockerFile(), join(home(), ".dockercfg")];
+  return [...new Set([primaryAuthFile(false), ...usual])];
 }
 
 /** Undefined if there is none. Errors: invalid-argument for one that cannot be parsed; nothing of its content is shown. */

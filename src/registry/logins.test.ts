@@ -96,6 +96,40 @@ describe("in a file", () => {
     expect(stored()).toEqual({ ...other, auths: { "quay.io": { auth: "eDp5", email: "e@x" } } });
   });
 
+  test("in podman's order of places", () => {
+    const put = (place: string, name: string): void => {
+      mkdirSync(join(dir, place, ".."), { recursive: true });
+      writeFileSync(join(dir, place), JSON.stringify({ auths: { h: { auth: btoa(`${name}:1`) } } }));
+    };
+    process.env["XDG_RUNTIME_DIR"] = join(dir, "run");
+    for (const name of ["XDG_CONFIG_HOME", "DOCKER_CONFIG", "REGISTRY_AUTH_FILE"]) delete process.env[name];
+    const who = (): unknown =>
+      (findLogin(ctx, "h/x", { registriesConf: conf }) as { username?: string })?.username;
+    expect(who()).toBeUndefined();
+    writeFileSync(join(dir, ".dockercfg"), JSON.stringify({ "https://h": { auth: btoa("legacy:1") } }));
+    expect(who()).toBe("legacy");
+    put(".docker/config.json", "docker");
+    expect(who()).toBe("docker");
+    put(".config/containers/auth.json", "user");
+    expect(who()).toBe("user");
+    put("run/containers/auth.json", "session");
+    expect(who()).toBe("session");
+    put("elsewhere/config.json", "named");
+    process.env["DOCKER_CONFIG"] = join(dir, "elsewhere");
+    expect(who()).toBe("named");
+    expect(keepLogin(ctx, { key: "h2", login }, { docker: false, registriesConf: conf })).toBe(
+      join(dir, "elsewhere/config.json"),
+    );
+    put("env.json", "environment");
+    process.env["REGISTRY_AUTH_FILE"] = join(dir, "env.json");
+    expect(who()).toBe("environment");
+    delete process.env["DOCKER_CONFIG"];
+    delete process.env["REGISTRY_AUTH_FILE"];
+    expect(keepLogin(ctx, { key: "h2", login }, { docker: false, registriesConf: conf })).toBe(
+      join(dir, "run/containers/auth.json"),
+    );
+  });
+
   test("a symbolic link stays one", () => {
     writeFileSync(join(dir, "real.json"), "{}");
     symlinkSync("real.json", path);

@@ -30,8 +30,7 @@ let env: Record<string, string>;
 
 beforeAll(() => {
   box = new Box("login");
-  // podman takes an empty one for a name.
-  delete process.env["REGISTRY_AUTH_FILE"];
+  for (const name of ["REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_CONFIG_HOME"]) delete process.env[name];
   box.importBusybox();
   box.ok(["run", "--rm", "--network", "none", IMAGE, "true"]);
   symlinkSync(box.argv[0] as string, join(box.dir, "docker"));
@@ -44,7 +43,6 @@ beforeEach(() => {
   env = {
     HOME: home,
     XDG_RUNTIME_DIR: join(home, "run"),
-    DOCKER_CONFIG: join(home, ".docker"),
   };
 });
 afterEach(async () => expect(await box.leaks()).toEqual([]));
