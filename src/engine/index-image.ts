@@ -41,7 +41,7 @@ export async function imageOfIndex(
   const id = imageOfManifest(engine, entry.digest);
   if (id !== undefined) return engine.images.get(id);
   const manifest = keptManifest(engine, entry);
-  if (manifest !== undefined) return await unpack(ctx, engine, { entry, manifest, what: request.name });
+  if (manifest !== undefined) return await unpack(ctx, engine, { index, entry, manifest });
   if (request.registry !== undefined)
     return await fetch(ctx, engine, { index, digest: entry.digest, registry: request.registry });
   throw fail("not-found", `${request.name}: image not known`, {
@@ -63,19 +63,19 @@ function keptManifest({ content }: Engine, entry: Descriptor): Manifest | undefi
 async function unpack(
   ctx: Ctx,
   engine: Engine,
-  { entry, manifest, what }: { entry: Descriptor; manifest: Manifest; what: string },
+  { index, entry, manifest }: { index: ManifestRecord; entry: Descriptor; manifest: Manifest },
 ): Promise<ImageRecord> {
   using lease = engine.leases.take("pull");
   const source = {
     manifest,
     manifestBytes: engine.content.read(entry.digest, MAX_MANIFEST_BYTES),
     manifestDigest: entry.digest,
-    what,
+    what: index.names[0] ?? index.digest,
     blob: (_: Ctx, descriptor: Descriptor) => engine.content.stream(descriptor.digest),
   };
-  const repoDigests = engine.manifests
-    .sources(entry.digest)
-    .map((repository) => `${repository}@${entry.digest}`);
+  const repositories = index.repoDigests.map((text) => text.slice(0, text.lastIndexOf("@")));
+  const known = [...new Set([...engine.manifests.sources(entry.digest), ...repositories])];
+  const repoDigests = known.map((repository) => `${repository}@${entry.digest}`);
   return engine.images.put(await storeLayers(ctx, engine, source, { names: [], repoDigests, lease }));
 }
 
