@@ -5,6 +5,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -17,6 +18,7 @@ import { EMPTY, TITLE, UNPACK } from "../image/artifact.ts";
 import { digestOf } from "../image/digest.ts";
 import type { Descriptor } from "../image/image.ts";
 import { extractArtifact } from "./artifact-pull.ts";
+import { writeFiles } from "./artifact-write.ts";
 
 const ctx = createCtx();
 const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
@@ -171,6 +173,29 @@ describe("into a directory", () => {
     }
     expect(names(target)).toEqual(["a"]);
     expect(readFileSync(join(target, "a"), "utf8")).toBe("old");
+  });
+
+  test("whoever owns the directory cannot lead the unpacker out of it", async () => {
+    const outside = join(fixture.path, "outside");
+    mkdirSync(outside);
+    const bytes = tarOf({ "d/x": "x" });
+    const file = { mediaType: "a/b", digest: digestOf(bytes), size: bytes.length };
+    const swapped = async function* (): AsyncGenerator<Uint8Array> {
+      const staging = names(target).find((name) => name.startsWith(".berth-artifact-")) as string;
+      renameSync(join(target, staging), join(fixture.path, "aside"));
+      mkdirSync(join(outside, "0"));
+      symlinkSync(outside, join(target, staging));
+      await Promise.resolve();
+      yield bytes;
+    };
+    await writeFiles(ctx, fixture.engine, {
+      files: [{ path: "d", directory: true, descriptor: file }],
+      directory: target,
+      overwrite: false,
+      blob: swapped,
+    });
+    expect(names(outside)).toEqual(["0"]);
+    expect(names(target)).toEqual(["d", "d/x"]);
   });
 
   test("what a killed process has left goes, what a living one holds stays", async () => {

@@ -59,13 +59,13 @@ export async function writeFiles(ctx: Ctx, engine: Engine, request: WriteRequest
   const existing = new Set(request.files.filter((file) => isThere(ctx, sys, target, { file, ...request })));
   const wanted = request.files.filter((file) => !existing.has(file));
   if (wanted.length > 0) {
-    const staging = openStaging(sys, { root, target: target.fd }, open);
+    const staging = openStaging(sys, target.fd, open);
     await runOrdered(ctx, AT_ONCE, wanted, (inner, file, at) =>
-      stage(inner, engine, { ...staging, file, at, blob: request.blob }),
+      stage(inner, engine, { fd: staging, file, at, blob: request.blob }),
     );
-    const staged = wanted.flatMap((file, at) => stagedAs(sys, { ...staging, file, at }, open));
+    const staged = wanted.flatMap((file, at) => stagedAs(sys, { fd: staging, file, at }, open));
     const { overwrite } = request;
-    for (const one of staged) target.put(one, { overwrite, staging: staging.fd, undo });
+    for (const one of staged) target.put(one, { overwrite, staging, undo });
   }
   undo.move();
   made.move();
@@ -88,24 +88,14 @@ function makeDirectory(root: string, undo: DisposableStack): void {
   }
 }
 
-interface Staging {
-  fd: Fd;
-  /** Absolute. */
-  path: string;
-}
-
-function openStaging(
-  sys: Sys,
-  { root, target }: { root: string; target: Fd },
-  open: DisposableStack,
-): Staging {
+function openStaging(sys: Sys, target: Fd, open: DisposableStack): Fd {
   const name = `${STAGING}${randomName()}`;
   sys.mkdir(target, name, 0o700);
   open.defer(() => removeTree(sys, target, name));
   const fd = sys.openat(target, name, k.O_RDONLY | k.O_DIRECTORY | k.O_NOFOLLOW);
   open.defer(() => sys.close(fd));
   sys.flock(fd, "exclusive", false);
-  return { fd, path: `${root}/${name}` };
+  return fd;
 }
 
 /** Takes away what others have left who were killed here: their locks are gone with them. */
@@ -159,7 +149,9 @@ function digestOfFile(ctx: Ctx, sys: Sys, fd: Fd, { digest }: Descriptor): strin
   return digester.digest();
 }
 
-interface Job extends Staging {
+interface Job {
+  /** The staging directory. */
+  fd: Fd;
   file: ArtifactFile;
   /** Its name in the staging directory. */
   at: number;
@@ -169,13 +161,19 @@ interface Job extends Staging {
 async function stage(
   ctx: Ctx,
   engine: Engine,
-  { fd, path, file, at, blob }: Job & Pick<WriteRequest, "blob">,
+  { fd, file, at, blob }: Job & Pick<WriteRequest, "blob">,
 ): Promise<void> {
   const { descriptor, directory } = file;
   const source = verifyStream(reported(ctx, file, blob(ctx, descriptor)), descriptor);
   if (directory) {
     engine.sys.mkdir(fd, String(at), 0o777);
-    await unpackDirectory(ctx, engine, { file, source, target: `${path}/${at}` });
+    const inner = engine.sys.openat(fd, String(at), k.O_RDONLY | k.O_DIRECTORY | k.O_NOFOLLOW);
+    try {
+      // By the descriptor: whoever owns the target directory could put a link in the place of what was made in it.
+      await unpackDirectory(ctx, engine, { file, source, target: `/proc/${process.pid}/fd/${inner}` });
+    } finally {
+      engine.sys.close(inner);
+    }
   } else {
     const flags = k.O_WRONLY | k.O_CREAT | k.O_EXCL | k.O_NOFOLLOW;
     const out = engine.sys.openat(fd, String(at), flags, 0o666);
