@@ -97,7 +97,7 @@ function table(value: unknown): Record<string, unknown> {
 }
 
 /** Old keys are URLs: only their host counts, and Docker's own hosts are one. */
-export function normalKey(key: string): string {
+function normalKey(key: string): string {
   const url = /^https?:\/\/([^/]+)/.exec(key);
   const plain = url === null ? key.replace(/\/+$/, "") : (url[1] as string);
   return plain === "index.docker.io" || plain === "registry-1.docker.io" ? "docker.io" : plain;
