@@ -51,7 +51,9 @@ beforeAll(async () => {
   box = new Box("copy-image");
   for (const [name, one] of Object.entries(imageKinds())) writeLayout(at(`kinds/${name}`), one);
   symlinkSync(box.argv[0] as string, at("skopeo"));
-  box.ok(["images"]);
+  box.importBusybox("localhost/busybox:latest");
+  box.ok(["run", "--rm", "--network", "none", "busybox", "true"]);
+  box.ok(["rmi", "--all"]);
   if (haveDockerRegistry) registry = await startDockerRegistry();
   host = registry?.host ?? "";
   box.mark();

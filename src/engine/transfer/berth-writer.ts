@@ -9,7 +9,7 @@ import type { Descriptor, Digest, Manifest, Reference } from "../../image/image.
 import { isIndex, parseManifest } from "../../image/manifest.ts";
 import { isImageConfigType, isLayerType } from "../../image/media-types.ts";
 import { hostPlatform, platformMatches } from "../../image/platform.ts";
-import { formatReference, repositoryName } from "../../image/reference.ts";
+import { formatReference, parseReference, repositoryName } from "../../image/reference.ts";
 import type { PushedBlob } from "../../registry/registry.ts";
 import { collectGarbage } from "../../storage/gc.ts";
 import { runOrdered } from "../../storage/ordered.ts";
@@ -99,7 +99,7 @@ export class BerthWriter implements ImageWriter {
     };
     return await storeLayers(ctx, this.#engine, source, {
       names: top ? this.#names : [],
-      repoDigests: this.#repoDigests(digest),
+      repoDigests: top ? this.#repoDigests(digest) : [`${this.#repository}@${digest}`],
       lease: this.#lease,
     });
   }
@@ -118,6 +118,11 @@ export class BerthWriter implements ImageWriter {
   async #keep(ctx: Ctx, descriptor: Descriptor): Promise<void> {
     const source = lazily(this.#open(descriptor));
     await this.#engine.content.ingest(ctx, source, descriptor, this.#lease);
+  }
+
+  /** Where it comes from; else it is known by its new name, so that it goes with the index that lists it. */
+  get #repository(): string {
+    return repositoryName(this.#source ?? parseReference(this.#names[0] as string));
   }
 
   #repoDigests(digest: Digest): string[] {
