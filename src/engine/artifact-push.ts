@@ -9,12 +9,13 @@ import { formatReference, parseReference, repositoryName } from "../image/refere
 import type { RegistryClient, RegistryOptions } from "../registry/registry.ts";
 import { withLock } from "../storage/lock.ts";
 import { runOrdered } from "../storage/ordered.ts";
-import type { ManifestRecord } from "../storage/storage.ts";
+import type { Lease, ManifestRecord } from "../storage/storage.ts";
 import { type Composed, compose, type ComposeRequest, storeEmpty } from "./artifact-compose.ts";
 import type { Packed } from "./artifact-files.ts";
 import { manifestOf, nameIn, resolveArtifact } from "./artifact-list.ts";
 import { openRemote, type RemoteRequest } from "./artifact-remote.ts";
 import type { Engine } from "./engine.ts";
+import { layerBlob, manifestOver } from "./image-source-stored.ts";
 import { destinationOf, registryOptions } from "./pull.ts";
 
 const CONCURRENCY = 4;
@@ -144,8 +145,9 @@ export async function attach(ctx: Ctx, engine: Engine, request: AttachRequest): 
 }
 
 async function attachLocal(ctx: Ctx, engine: Engine, request: AttachRequest): Promise<PushedArtifact> {
-  const subject = localSubject(engine, request.subject);
   using lease = engine.leases.take("load");
+  await settle(ctx, engine, request.subject, lease);
+  const subject = localSubject(engine, request.subject);
   const target = { lease, store: true };
   const made = await compose(ctx, engine, { ...request, subject }, target);
   await storeEmpty(ctx, engine, made, target);
@@ -159,6 +161,24 @@ async function attachLocal(ctx: Ctx, engine: Engine, request: AttachRequest): Pr
     attributes: {},
   });
   return { digest, reference: digest };
+}
+
+/**
+ * Gives an image that was made here the manifest it will be pushed with. Until its layers are compressed that is another one,
+ * and what had been attached to the first would be attached to nothing after the push.
+ */
+async function settle(ctx: Ctx, engine: Engine, name: string, lease: Lease): Promise<void> {
+  if (engine.manifests.find(name) !== undefined) return;
+  const record = engine.images.resolve(name);
+  const request = { record, lease, compress: true };
+  const layers: Descriptor[] = [];
+  for (const index of record.manifest.layers.keys()) {
+    layers.push(await layerBlob(ctx, engine, request, index));
+  }
+  const { bytes, digest, changed } = manifestOver(engine, record, layers);
+  if (!changed) return;
+  const configBytes = engine.content.read(record.id);
+  engine.images.put({ manifestBytes: bytes, manifestDigest: digest, configBytes });
 }
 
 /** The manifest of an image, an index or an artifact of the store. Errors: not-found. */

@@ -219,13 +219,14 @@ describe("in the store", () => {
       name: "localhost/img:1",
       changes: [],
     });
-    const { manifestDigest } = engine.images.resolve("img:1");
     const request = {
       ...make([fixture.file("sbom", "s")], { type: "t/sbom" }),
       subject: "img:1",
       local: true,
     };
     const attached = await attach(ctx, engine, { ...request, registry: {} });
+    // Compressed by now: what it is attached to is what a push will send.
+    const { manifestDigest } = engine.images.resolve("img:1");
     const other = await attach(ctx, engine, { ...request, type: "t/other", registry: {} });
     const deeper = await attach(ctx, engine, {
       ...request,
@@ -441,6 +442,21 @@ describe.skipIf(!haveDockerRegistry)("on docker-registry", () => {
     expect((await referrersOf(ctx, engine, ask)).referrers).toHaveLength(3);
     const pulled = await pullArtifact(ctx, engine, { reference: sent.reference, registry: registryOptions });
     expect(pulled.digest).toBe(local.digest);
+  });
+
+  test("attached in the store before the image is pushed, and still there afterwards", async () => {
+    const { engine } = fixture;
+    const image = `${registry.host}/team/made-here:1`;
+    await importRootfs(ctx, engine, { source: streamOf(tarOf({ a: "a" })), name: image, changes: [] });
+    const note = { ...make([], { type: "t/note" }), subject: image, local: true, registry: registryOptions };
+    const attached = await attach(ctx, engine, note);
+    const { digest } = await push(ctx, engine, { image, registry: registryOptions });
+    collectGarbage(engine.store);
+    expect(attachedTo(engine, digest)).toMatchObject([{ record: { digest: attached.digest } }]);
+    const destination = `${registry.host}/team/made-here`;
+    await pushArtifact(ctx, engine, { artifact: attached.digest, destination, registry: registryOptions });
+    const ask = { reference: image, local: false, depth: 1, registry: registryOptions };
+    expect((await referrersOf(ctx, engine, ask)).referrers).toHaveLength(1);
   });
 
   test("what cannot be pushed", async () => {
