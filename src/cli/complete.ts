@@ -41,9 +41,9 @@ async function objects(source: CompletionSource, kind: Completes): Promise<strin
     found.push(...all.map(({ record, status }) => described(record.name, status)));
   }
   if (kind === "images" || kind === "objects") {
-    found.push(...engine.images.list().flatMap((image) => image.names));
+    const names = [...engine.images.list(), ...engine.manifests.list()].flatMap((image) => image.names);
     // Short names as people type them.
-    found.push(...engine.images.list().flatMap((image) => image.names.map(shortName)));
+    found.push(...names, ...names.map(shortName));
   }
   if (kind === "networks" || kind === "objects") found.push(...engine.network.list().map(({ name }) => name));
   return [...new Set(found)];
