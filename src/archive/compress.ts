@@ -152,14 +152,14 @@ async function* through(
     for await (const chunk of stream) yield chunk as Uint8Array;
     await feeding;
   } catch (error) {
-    throw translate(error, format);
+    throw inflateError(error, format);
   } finally {
     stream.destroy();
   }
 }
 
-/** zlib's and zstd's codes; anything else came from the source and passes. */
-function translate(error: unknown, format: Compression): unknown {
+/** zlib's and zstd's codes as our errors; anything else came from the source and passes. */
+export function inflateError(error: unknown, format: Compression): unknown {
   const code = (error as { code?: unknown }).code;
   if (typeof code !== "string" || !/^(Z_|ZSTD_)/.test(code)) return error;
   if (code.endsWith("windowTooLarge")) {

@@ -143,8 +143,9 @@ export class Reply {
         const { done, value } = await reader.readMany();
         this.#watchdog.touch();
         for (const chunk of value) {
+          // The time the receiver takes is not the sender's.
+          this.#watchdog.rest();
           yield chunk;
-          // The time the receiver took is not the sender's.
           this.#watchdog.touch();
         }
         if (done) break;

@@ -38,6 +38,11 @@ export class Watchdog implements Disposable {
     this.#last = performance.now() + graceMs;
   }
 
+  /** It is not the other side's turn: nothing counts until the next touch. */
+  rest(): void {
+    this.#last = Number.POSITIVE_INFINITY;
+  }
+
   [Symbol.dispose](): void {
     clearInterval(this.#timer);
     this.#outer.removeEventListener("abort", this.#giveUp);

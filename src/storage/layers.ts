@@ -1,34 +1,30 @@
 /** Unpacked layers. Contract in storage.ts. */
-import { chmodSync, mkdirSync, renameSync } from "node:fs";
+import { renameSync } from "node:fs";
 import type { Ctx } from "../core/ctx.ts";
-import { fail, isKind } from "../core/error.ts";
 import { failpoint } from "../core/failpoint.ts";
 import { now } from "../core/time.ts";
 import { chainId as chainIdOf, chainIds } from "../image/chain.ts";
-import type { Descriptor, Digest } from "../image/image.ts";
-import { OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD } from "../image/media-types.ts";
-import { AT_FDCWD, O_DIRECTORY, O_RDONLY } from "../sys/const.ts";
+import type { Digest } from "../image/image.ts";
 import { layerElsewhere, storeOfLayer } from "./additional.ts";
-import type { BlobDeps } from "./blob-writer.ts";
-import { claimBlob } from "./content.ts";
-import { discard, fsyncDir, ioError, uniqueName } from "./files.ts";
+import { discard, fsyncDir, ioError } from "./files.ts";
 import { layerLock } from "./gc.ts";
-import { BlobSource, retryFresh } from "./layer-source.ts";
 import { layerTarStream } from "./layer-tar.ts";
+import {
+  type Contents,
+  FreshLayer,
+  type LayerDeps,
+  type LayerRequest,
+  unpack,
+  unpackInto,
+  type Work,
+} from "./layer-unpack.ts";
 import { FileLock } from "./lock.ts";
 import { defaultConcurrency, runOrdered } from "./ordered.ts";
 import { isOpaque } from "./merged.ts";
 import { layerUnknown, stackIds, visibleDirs } from "./stack.ts";
-import type { ApplyRequest, ContentStore, LayerRecord, LayerStore, Lease } from "./storage.ts";
-import type { Unpacked } from "./unpack.ts";
-
-export interface LayerDeps extends BlobDeps {
-  content: ContentStore;
-  /** argv that starts this program as the sandboxed unpacker. */
-  unpackCommand: string[];
-  /** Where overlayfs finds its marks: "user" inside a user namespace. */
-  overlayXattr: "trusted" | "user";
-}
+import type { ApplyRequest, LayerRecord, LayerStore } from "./storage.ts";
+import { TreeSync } from "./sync-tree.ts";
+import type { UnpackPool } from "./unpack-pool.ts";
 
 interface LayerRow {
   chain_id: string;
@@ -48,17 +44,16 @@ const SELECT = `SELECT l.chain_id, l.diff_id, l.parent, l.blob, l.media_type, b.
 /** Half-made layers of this process by chain id, for children that wait for their parent. */
 type InFlight = Map<Digest, Promise<LayerRecord>>;
 
-/** `fromUpper` keeps no blob: its tar can be made again. */
-type LayerRequest = ApplyRequest & { keepBlob: boolean };
-
-interface Work {
-  deps: LayerDeps;
-  lease: Lease;
-  /** The apply of the parent that ran in this process when this one began. */
-  parent?: Promise<LayerRecord> | undefined;
-}
-
-export function createLayers(deps: LayerDeps): LayerStore {
+export function createLayers(parts: Omit<LayerDeps, "pool" | "treeSync">): LayerStore {
+  let pool: UnpackPool | undefined;
+  const deps: LayerDeps = {
+    ...parts,
+    treeSync: new TreeSync(parts.sys, parts.paths.ingest),
+    pool: async () => {
+      const { UnpackPool: Pool } = await import("./unpack-pool.ts");
+      return (pool ??= new Pool(parts.unpackCommand, parts.paths.root));
+    },
+  };
   const inFlight: InFlight = new Map();
   const get = (chainId: Digest): LayerRecord | undefined => getLayer(deps, chainId);
   const workOf = ({ lease, parent }: Pick<ApplyRequest, "lease" | "parent">): Work => ({
@@ -190,142 +185,6 @@ async function requireParent(work: Work, parent: Digest | undefined): Promise<vo
   if (adopt(work, parent) === undefined) throw layerUnknown(parent);
 }
 
-/** A leased directory under `ingest/`, gone with the scope unless it became a layer. */
-class FreshLayer implements Disposable {
-  readonly dir: string;
-  readonly diff: string;
-  readonly lease: Lease;
-  readonly #work: Work;
-  #kept = false;
-
-  constructor(work: Work) {
-    const name = `layer-${uniqueName()}`;
-    this.#work = work;
-    this.lease = work.deps.leases.take("layer", `ingest/${name}`);
-    this.dir = `${work.deps.paths.ingest}/${name}`;
-    this.diff = `${this.dir}/diff`;
-    try {
-      mkdirSync(this.dir, 0o700);
-      this.#makeDiff();
-    } catch (error) {
-      this[Symbol.dispose]();
-      throw ioError(error, "cannot make a layer");
-    }
-  }
-
-  #makeDiff(): void {
-    mkdirSync(this.diff);
-    // Exactly, whatever the umask: this is what the root of an image looks like that says nothing of it.
-    chmodSync(this.diff, 0o755);
-  }
-
-  /** Forgets all that was unpacked. */
-  empty(): void {
-    discard(this.#work.deps, this.diff);
-    this.#makeDiff();
-  }
-
-  keep(): void {
-    this.#kept = true;
-  }
-
-  [Symbol.dispose](): void {
-    if (!this.#kept) discard(this.#work.deps, this.dir);
-    this.lease.release();
-  }
-}
-
-/** Independent of the parent: fetch, verify and keep the blob, inflate, verify the diffId, unpack. */
-async function unpack(ctx: Ctx, work: Work, request: LayerRequest, fresh: FreshLayer): Promise<Contents> {
-  const { deps, lease } = work;
-  const { blob } = request;
-  const claim = blob === undefined ? undefined : await claimBlob(ctx, deps, blob, lease);
-  using _lock = claim?.lock;
-  return await retryFresh(async (again) => {
-    if (again) fresh.empty();
-    const bytes = claim?.found === undefined ? request.source : deps.content.stream(claim.found.digest);
-    using source = new BlobSource(ctx, bytes, request.onBytes);
-    if (request.keepBlob && claim?.found === undefined) source.keepAs(deps, blob, again);
-    failpoint("storage.layer.start");
-    const unpacked = await feedUnpack(ctx, work, { request, fresh, source });
-    const kept = (await source.commit(lease)) ?? claim?.found;
-    failpoint("storage.layer.unpacked");
-    if (kept === undefined) return { unpacked, tarSize: source.consumed };
-    return { unpacked, blob: { ...kept, mediaType: blob?.mediaType ?? (await mediaTypeOf(source.head)) } };
-  });
-}
-
-async function feedUnpack(
-  ctx: Ctx,
-  { deps }: Work,
-  { request, fresh, source }: { request: LayerRequest; fresh: FreshLayer; source: BlobSource },
-): Promise<Unpacked> {
-  // A tar that we make ourselves of one directory has all that its links need.
-  const above = request.keepBlob && request.parent !== undefined ? "first" : undefined;
-  try {
-    return await source.feed(async (stream) => {
-      const unpacked = await unpackInto(ctx, deps, { diff: fresh.diff, stream, above });
-      checkDiffId(request.diffId, unpacked.diffId);
-      return unpacked;
-    });
-  } catch (error) {
-    throw withLayer(request.blob?.digest, error);
-  }
-}
-
-/** What is wrong with an archive says which layer it is. */
-function withLayer(digest: Digest | undefined, error: unknown): unknown {
-  const isBad = isKind(error, "data-loss") || isKind(error, "invalid-argument");
-  if (digest === undefined || !isBad || error.message.includes(digest)) return error;
-  const { kind, message, reason, hint, data } = error;
-  return fail(kind, `layer "${digest}": ${message}`, {
-    reason,
-    data,
-    cause: error,
-    ...(hint === undefined ? {} : { hint }),
-  });
-}
-
-function checkDiffId(expected: Digest | undefined, found: Digest): void {
-  if (expected === undefined || found === expected) return;
-  throw fail("data-loss", `layer "${expected}" does not match its digest: its tar has "${found}"`, {
-    reason: "diff-id-mismatch",
-    hint: "the image is damaged at its source; ask whoever built it",
-    data: { expected, found },
-  });
-}
-
-async function unpackInto(
-  ctx: Ctx,
-  deps: LayerDeps,
-  from: { diff: string; stream: AsyncIterable<Uint8Array>; above?: "first" | "prepared" | undefined },
-): Promise<Unpacked> {
-  const { spawnUnpack } = await import("./unpack.ts");
-  return await spawnUnpack(ctx, {
-    command: deps.unpackCommand,
-    target: from.diff,
-    overlayXattr: deps.overlayXattr,
-    source: from.stream,
-    mode: "layer",
-    ...(from.above && { above: from.above }),
-  });
-}
-
-/** Of a layer that came without a descriptor. */
-async function mediaTypeOf(head: Uint8Array): Promise<string> {
-  const { detectCompression } = await import("../archive/compress.ts");
-  const compression = detectCompression(head);
-  if (compression === "gzip") return OCI_LAYER_GZIP;
-  return compression === "zstd" ? OCI_LAYER_ZSTD : OCI_LAYER;
-}
-
-/** What unpacking found out, and what it was unpacked from or could be packed into. */
-interface Contents {
-  unpacked: Unpacked;
-  blob?: Descriptor;
-  tarSize?: number;
-}
-
 interface Commit {
   work: Work;
   fresh: FreshLayer;
@@ -339,7 +198,7 @@ async function commit(ctx: Ctx, made: Commit): Promise<LayerRecord> {
   const { deps } = made.work;
   try {
     await join(ctx, made);
-    syncTree(deps, made.fresh.dir);
+    await deps.treeSync.sync(ctx);
     failpoint("storage.layer.synced");
     // A leftover without a row, of a process that died at the next line.
     discard(deps, deps.paths.layer(made.chainId));
@@ -375,16 +234,6 @@ async function join(ctx: Ctx, { work: { deps }, parent, fresh, contents }: Commi
 
 function lowersOf(deps: LayerDeps, top: Digest): string[] {
   return visibleDirs(deps, top);
-}
-
-/** One syncfs instead of an fsync a file: thousands of files cost one journal commit. */
-function syncTree({ sys }: LayerDeps, path: string): void {
-  const fd = sys.openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY);
-  try {
-    sys.syncfs(fd);
-  } finally {
-    sys.close(fd);
-  }
 }
 
 function insertLayer({ work, fresh, contents, parent, chainId }: Commit): void {

@@ -1,37 +1,35 @@
 /**
- * The sandboxed child that unpacks one archive: compressed bytes on stdin, one line of JSON on stdout.
+ * The sandboxed child that unpacks archives, one after the other: see unpack-protocol.ts.
  *
- * Started by `spawnUnpack` (unpack.ts) as our own program with a hidden verb and the request as its last argument.
+ * Started by unpacker.ts as our own program with a hidden verb.
  */
 import { readSync, writeSync } from "node:fs";
 import type { TarSink } from "../archive/archive.ts";
-import { decompress } from "../archive/compress.ts";
 import { createDigester } from "../archive/digest.ts";
+import { inflate, type ReadInto } from "../archive/inflate.ts";
 import { TarReader } from "../archive/tar-reader.ts";
 import { kindOf, EngineError, messageOf } from "../core/error.ts";
 import { linux } from "../sys/linux.ts";
 import { Rooted } from "../sys/rooted.ts";
+import type { Fd } from "../sys/sys.ts";
 import type { UnpackJob, UnpackReply } from "./unpack-protocol.ts";
 import { Extractor } from "./unpack-extract.ts";
 import { checkLinks, harmless } from "./unpack-harmless.ts";
 import { enterSandbox } from "./unpack-sandbox.ts";
 import { keyOf, UnpackTree } from "./unpack-tree.ts";
 
-const READ_SIZE = 256 * 1024;
-
-// Blocking reads: there is nothing else to do while no bytes come, and inflating has its own thread.
-async function* stdin(): AsyncGenerator<Uint8Array> {
-  for (;;) {
-    const buffer = Buffer.allocUnsafeSlow(READ_SIZE);
-    const length = readSync(0, buffer, 0, READ_SIZE, null);
-    if (length === 0) return;
-    yield buffer.subarray(0, length);
-  }
+interface Descriptors {
+  directory: Fd;
+  pipe: Fd;
 }
 
-async function unpack(job: UnpackJob): Promise<UnpackReply> {
-  enterSandbox(job.target);
-  using root = Rooted.open(linux, "/");
+/** Blocking: there is nothing else to do while no bytes come, and inflating has its own thread. */
+function bytesOf(pipe: Fd): ReadInto {
+  return (into) => readSync(pipe, into, 0, into.length, null);
+}
+
+async function unpack(job: UnpackJob, { directory, pipe }: Descriptors): Promise<UnpackReply> {
+  using root = Rooted.at(linux, directory);
   using tree = new UnpackTree(linux, root, job.overlayXattr);
   using extractor = new Extractor(linux, tree, {
     mode: job.mode,
@@ -43,7 +41,7 @@ async function unpack(job: UnpackJob): Promise<UnpackReply> {
   const sink = owned(extractor, job.owner);
   const reader = new TarReader(job.harmless === true ? harmless(sink) : sink, job.limits);
   const digester = createDigester();
-  for await (const chunk of decompress(stdin())) {
+  for await (const chunk of inflate(bytesOf(pipe))) {
     digester.update(chunk);
     reader.write(chunk);
   }
@@ -77,14 +75,43 @@ function replyOf(error: unknown): UnpackReply {
   return { error: { kind: kindOf(error), reason, message, data, ...(hint === undefined ? {} : { hint }) } };
 }
 
-/** Never returns: the process is this job's alone. */
-export async function runUnpackChild(): Promise<never> {
-  let reply: UnpackReply;
+async function replyTo(job: Uint8Array, descriptors: Descriptors): Promise<UnpackReply> {
   try {
-    reply = await unpack(JSON.parse(process.argv.at(-1) as string) as UnpackJob);
+    return await unpack(JSON.parse(Buffer.from(job).toString()) as UnpackJob, descriptors);
   } catch (error) {
-    reply = replyOf(error);
+    return replyOf(error);
+  } finally {
+    // It may be that of a file with extended attributes, in a directory that would stay in use.
+    process.chdir("/");
+    linux.close(descriptors.pipe);
   }
-  writeSync(1, `${JSON.stringify(reply)}\n`);
-  process.exit("error" in reply ? 1 : 0);
+}
+
+const SOCKET = 0;
+
+/** Does one job after the other, until its owner has no more or one has failed. Never returns. */
+export async function runUnpackChild(): Promise<never> {
+  let status = 0;
+  try {
+    enterSandbox();
+  } catch (error) {
+    // The owner of the next job is told.
+    writeSync(1, `${JSON.stringify(replyOf(error))}\n`);
+    process.exit(1);
+  }
+  while (status === 0) {
+    const { data, fds } = linux.receiveFds(SOCKET, 2);
+    const [directory, pipe] = fds;
+    if (directory === undefined || pipe === undefined) break;
+    const reply = await replyTo(data, { directory, pipe });
+    // A thread may still be at work on what an error has left.
+    if ("error" in reply) status = 1;
+    writeAll(`${JSON.stringify(reply)}\n`);
+  }
+  process.exit(status);
+}
+
+function writeAll(text: string): void {
+  const bytes = Buffer.from(text);
+  for (let done = 0; done < bytes.length;) done += writeSync(1, bytes, done);
 }

@@ -1,9 +1,11 @@
-/** What `spawnUnpack` and its child say to each other: one JSON argument there, one line of JSON back. */
+/**
+ * What an unpacker and its owner say to each other. There: one message of JSON a job over the socket that is the unpacker's standard input,
+ * with two descriptors, the directory and the pipe that the archive comes through. Back: one line of JSON a job.
+ */
 import type { TarLimits } from "../archive/archive.ts";
 import type { Kind } from "../core/error-table.ts";
 
 export interface UnpackJob {
-  target: string;
   overlayXattr: "trusted" | "user";
   mode: "layer" | "plain";
   /** Directory within the target that names are relative to; resolved inside the target. */

@@ -1,6 +1,6 @@
 /**
  * The cage of the unpacking child: dies with its parent, holds no descriptor but its three streams, and sees
- * nothing of the host's files but the target, which becomes its root.
+ * nothing of the host's files. The directory to unpack into comes as a descriptor, of a mount of its own that nothing leads out of.
  *
  * The mount namespace and the root belong to the calling thread; the threads that inflate keep the
  * host's, but run no code that opens files.
@@ -25,31 +25,30 @@ function closeInherited(): void {
   tryCall("close_range", MAX_SCAN, ALL, 0);
 }
 
-/** Makes the target the only mount of a new mount namespace. Errors: EPERM without privileges. */
-function enterMountNamespace(target: string): void {
+/** Leaves nothing to see: the root is an empty file system that cannot be written to. Errors: EPERM without privileges. */
+function enterMountNamespace(): void {
   linux.unshare(k.CLONE_NEWNS);
   linux.mount("none", "/", "", k.MS_REC | k.MS_PRIVATE);
-  linux.mount(target, target, "", k.MS_BIND | k.MS_REC);
-  call("chdir", target, cstring(target));
+  // Any directory that is sure to be there.
+  linux.mount("none", "/proc", "tmpfs", k.MS_RDONLY | k.MS_NOSUID | k.MS_NODEV | k.MS_NOEXEC);
+  call("chdir", "/proc", cstring("/proc"));
   const dot = cstring(".");
-  call("pivot_root", target, dot, dot);
+  call("pivot_root", "/", dot, dot);
   linux.umount(".", k.MNT_DETACH);
   call("chdir", "/", cstring("/"));
 }
 
-/** Everything the child will need must be loaded and open by now. Errors: not-found for the target, permission-denied. */
-export function enterSandbox(target: string): void {
+/** Everything the child will need must be loaded and open by now. Errors: permission-denied. */
+export function enterSandbox(): void {
   call("prctl", "parent death signal", PR_SET_PDEATHSIG, k.SIGKILL);
   closeInherited();
   linux.forbidNewPrivileges();
   linux.umask(0);
-  // The host's root as the target (cp to "/") cannot be left behind.
-  if (target === "/") return;
   try {
-    enterMountNamespace(target);
+    enterMountNamespace();
   } catch (error) {
-    // Without CAP_SYS_ADMIN, or where a sandbox around us forbids mounts: the root alone has to do.
+    // Without CAP_SYS_ADMIN, or where a sandbox around us forbids mounts: a directory where nothing lies and nothing can be made has to do.
     if (!hasCode(error, "EPERM", "EINVAL", "ENOSYS")) throw error;
-    linux.chroot(target);
+    linux.chroot("/proc/self/fdinfo");
   }
 }

@@ -53,6 +53,11 @@ export class Rooted {
     return new Rooted(sys, sys.open(path, DIR_PATH));
   }
 
+  /** A directory that is open already; the descriptor is this object's from now on. */
+  static at(sys: Sys, fd: Fd): Rooted {
+    return new Rooted(sys, fd);
+  }
+
   [Symbol.dispose](): void {
     this.#sys.close(this.fd);
   }

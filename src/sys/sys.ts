@@ -158,6 +158,11 @@ export interface MountCalls {
   umount(target: string, flags?: number): void;
   /** fsopen/fsconfig `lowerdir+`/fsmount/move_mount where the kernel has them, else mount(2). */
   mountOverlay(request: OverlayMount): void;
+  /**
+   * The directory with all that is mounted below it as a tree of mounts of its own, which nothing is above of: ".." does not
+   * lead out of it, and it is gone with its descriptor (which counts as O_PATH). Errors: EPERM without privileges, ENOSYS before Linux 5.2.
+   */
+  cloneMounts(path: string): Fd;
   /** chroot(2) and chdir("/"). After `unshare(CLONE_FS)` only for this thread, else for the process. */
   chroot(path: string): void;
 }
