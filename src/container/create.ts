@@ -8,6 +8,7 @@ import { now } from "../core/time.ts";
 import type { ImageRecord } from "../storage/storage.ts";
 import type { ContainerRecord, ContainerSpec } from "./container.ts";
 import type { ContainerDeps } from "./deps.ts";
+import { withImageIds } from "./image-mounts.ts";
 import { checkName, randomName } from "./names.ts";
 import { processArgs } from "./process.ts";
 import { publishedPorts } from "./published-ports.ts";
@@ -30,6 +31,7 @@ export function createContainer(ctx: Ctx, deps: ContainerDeps, request: CreateCo
   const spec: ContainerSpec = {
     ...given,
     argv: processArgs(given, image?.config),
+    mounts: withImageIds(deps, given.mounts),
     // A later run of the same name may be another image: what this one stands on is fixed here.
     ...(image === undefined
       ? {}
@@ -48,6 +50,7 @@ export function createContainer(ctx: Ctx, deps: ContainerDeps, request: CreateCo
   deps.db.tx(() => {
     // Somebody may have removed it since it was resolved; from here on this container holds it.
     if (image !== undefined) deps.images.resolve(image.id);
+    withImageIds(deps, spec.mounts);
     if (record.name === "") record.name = randomName((name) => deps.records.isNameFree(name));
     deps.records.insert(record);
     if (request.forRun) deps.operations.begin(id, "run");

@@ -18,6 +18,11 @@ interface Row {
   state: string;
 }
 
+/** Images that containers have mounted (`--mount type=image`). A damaged record has none. */
+const MOUNTED = `SELECT json_extract(m.value, '$.source') AS image_id, c.id AS id FROM containers c,
+  json_each(CASE WHEN instr(c.spec, '"type":"image"') > 0 AND json_valid(c.spec) THEN c.spec ELSE '{}' END, '$.mounts') m
+  WHERE json_extract(m.value, '$.type') = 'image'`;
+
 const COLUMNS = "id, name, created, spec, state";
 
 export class ContainerRecords {
@@ -100,14 +105,20 @@ export class ContainerRecords {
   /** Ids of the containers made from this image. */
   usersOf(imageId: string): string[] {
     return this.#db
-      .all<{ id: string }>("SELECT id FROM containers WHERE image_id = ?", imageId)
+      .all<{ id: string }>(
+        `SELECT id FROM containers WHERE image_id = ? UNION SELECT id FROM (${MOUNTED}) WHERE image_id = ?`,
+        imageId,
+        imageId,
+      )
       .map((row) => row.id);
   }
 
-  /** Image ids that some container stands on. */
+  /** Image ids that some container stands on or has mounted, and how many do. */
   usedImages(): Map<string, number> {
     const rows = this.#db.all<{ image_id: string; n: number }>(
-      "SELECT image_id, count(*) AS n FROM containers WHERE image_id IS NOT NULL GROUP BY image_id",
+      `SELECT image_id, count(DISTINCT id) AS n FROM (
+         SELECT image_id, id FROM containers WHERE image_id IS NOT NULL UNION ALL ${MOUNTED}
+       ) GROUP BY image_id`,
     );
     return new Map(rows.map((row) => [row.image_id, row.n]));
   }

@@ -11,6 +11,7 @@ import { deleteTree } from "../storage/files.ts";
 import { MNT_DETACH } from "../sys/const.ts";
 import type { ContainerRecord } from "./container.ts";
 import type { ContainerDeps } from "./deps.ts";
+import { unmountImages } from "./image-mounts.ts";
 
 export interface TeardownOptions {
   /** Leaves the exit file for a caller that has still to record what it says, and removes it then. */
@@ -39,6 +40,7 @@ export async function teardown(
   await step("netns", () => deps.network.removeNetns(record.id));
   await step("mount", () => deps.rootfs.unmount(record.id));
   await step("shm", () => unmountShm(deps, record.id));
+  await step("images", () => unmountImages(deps, record.id));
   await step("files", () => deleteTree(deps.sys, deps.paths.runContainer(record.id)));
   if (options.keepExit !== true) await step("exit file", () => removeExitFile(deps, record.id));
   const first = errors.shift();

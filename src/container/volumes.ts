@@ -13,6 +13,7 @@ import { hasCode } from "../sys/errno.ts";
 import type { Rooted } from "../sys/rooted.ts";
 import type { ContainerRecord, MountRequest } from "./container.ts";
 import type { ContainerDeps } from "./deps.ts";
+import { mountImageFor } from "./image-mounts.ts";
 import { imageVolumes } from "./mounts.ts";
 
 export interface VolumeRequest {
@@ -33,6 +34,8 @@ export async function resolveVolumes(
   const asked = [...record.spec.mounts, ...mountsOfImage(image, record)];
   for (const [index, mount] of asked.entries()) {
     if (mount.type === "bind") mounts.push(checkBind(mount));
+    else if (mount.type === "image")
+      mounts.push({ ...mount, source: mountImageFor(deps, record, { mount, index }) });
     else if (mount.type === "volume") mounts.push(await resolveVolume(ctx, deps, request, { mount, index }));
     else mounts.push(mount);
   }

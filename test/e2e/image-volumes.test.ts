@@ -97,6 +97,46 @@ describe("volumes of an image", () => {
   });
 });
 
+describe("--mount type=image", () => {
+  const mount = (more = ""): string[] => ["--mount", `type=image,source=${IMAGE},target=/other${more}`];
+  const run = (flags: string[], script: string): string =>
+    box.ok(["run", "--rm", ...NONE, ...flags, IMAGE, "sh", "-c", script]);
+
+  test("shows the files of an image, read-only unless rw, and the image is in use meanwhile", () => {
+    box.ok(["import", join(box.dir, "busybox.tar"), "localhost/second:1"]);
+    const second = ["--mount", "type=image,source=localhost/second:1,target=/second"];
+    expect(run(mount(), "cat /other/var/www/index.html; touch /other/x 2>&1; true")).toBe(
+      "hello from berth\ntouch: /other/x: Read-only file system",
+    );
+    box.ok([
+      "run",
+      "-d",
+      "--name",
+      "c",
+      ...NONE,
+      ...second,
+      ...mount(",rw=true"),
+      IMAGE,
+      "sh",
+      "-c",
+      "echo y >> /other/y; sleep 1000",
+    ]);
+    expect(box.berth(["rmi", "localhost/second:1"]).code).toBe(2);
+    box.ok(["stop", "-t", "0", "c"]);
+    expect(box.berth(["system", "check"])).toMatchObject({ code: 0, stdout: "" });
+    box.ok(["start", "c"]);
+    expect(box.in("c", "until [ $(wc -l < /other/y) = 2 ]; do sleep 0.1; done; ls /second/bin/sh")).toBe(
+      "/second/bin/sh",
+    );
+    box.ok(["rm", "-f", "-t", "0", "c"]);
+    expect(run(mount(), "ls /other/y 2>/dev/null; true")).toBe("");
+    box.ok(["rmi", "localhost/second:1"]);
+    const unknown = box.berth(["run", "--rm", ...NONE, "--mount", "type=image,source=nope,target=/x", IMAGE]);
+    expect(unknown.code).toBe(125);
+    expect(unknown.stderr).toContain("nope: image not known");
+  });
+});
+
 describe("--progress", () => {
   const archive = (): string => {
     const path = join(box.dir, "progress.tar");
