@@ -1,6 +1,7 @@
 /** Where `export` and `save` write: a file that appears whole or not at all, or a stdout that is no terminal. */
-import { closeSync, lstatSync, openSync, renameSync, rmSync } from "node:fs";
+import { closeSync, fstatSync, lstatSync, openSync, readSync, renameSync, rmSync } from "node:fs";
 import { fail, ioText } from "../core/error.ts";
+import { hasCode } from "../sys/errno.ts";
 import { type Output, writeAll } from "./output.ts";
 import { isTerminal } from "./terminal.ts";
 
@@ -13,14 +14,27 @@ export function refuseTerminal(file: string | undefined): void {
   }
 }
 
+/** A whole file that is to be copied, from its beginning; open until the next piece is asked for. */
+interface FilePiece {
+  fd: number;
+  /** Bytes. */
+  size: number;
+}
+
+type Pieces = AsyncIterable<Uint8Array | FilePiece>;
+
+const CHUNK = 1024 * 1024;
+/** What the kernel copies in one go, between which a signal is heard. */
+const COPY_STEP = 16 * 1024 * 1024;
+
 /** Errors: those of the stream; invalid-argument for a file that cannot be written. */
-export async function writeArchive(
-  out: Output,
-  file: string | undefined,
-  stream: AsyncIterable<Uint8Array>,
-): Promise<void> {
+export async function writeArchive(out: Output, file: string | undefined, stream: Pieces): Promise<void> {
   if (file === undefined) {
-    for await (const chunk of stream) out.bytes(chunk);
+    const write = (chunk: Uint8Array): void => out.bytes(chunk);
+    for await (const piece of stream) {
+      if (piece instanceof Uint8Array) write(piece);
+      else await pump(piece, write);
+    }
     return;
   }
   if (!mayBeReplaced(file)) return writeTo(file, file, stream);
@@ -39,7 +53,42 @@ function mayBeReplaced(file: string): boolean {
   return lstatSync(file, { throwIfNoEntry: false })?.isFile() ?? true;
 }
 
-async function writeTo(path: string, shown: string, stream: AsyncIterable<Uint8Array>): Promise<void> {
+/** Through a buffer of our own: pipes and terminals take nothing from the kernel's copy. */
+async function pump({ fd, size }: FilePiece, write: (chunk: Uint8Array) => void): Promise<void> {
+  const buffer = new Uint8Array(CHUNK);
+  for (let done = 0; done < size;) {
+    const count = readSync(fd, buffer, 0, Math.min(CHUNK, size - done), done);
+    if (count === 0) throw cutShort(size, done);
+    write(buffer.subarray(0, count));
+    done += count;
+    await Bun.sleep(0);
+  }
+}
+
+async function copy(piece: FilePiece, to: number): Promise<void> {
+  const { linux } = await import("../sys/linux.ts");
+  for (let left = piece.size; left > 0;) {
+    let count: number;
+    try {
+      count = linux.copyRange(piece.fd, to, Math.min(left, COPY_STEP));
+    } catch (error) {
+      if (left < piece.size || !hasCode(error, "EINVAL", "EXDEV", "EOPNOTSUPP", "EBADF")) throw error;
+      return await pump(piece, (chunk) => writeAll(to, chunk));
+    }
+    if (count === 0) throw cutShort(piece.size, piece.size - left);
+    left -= count;
+    await Bun.sleep(0);
+  }
+}
+
+function cutShort(size: number, found: number): Error {
+  return fail("data-loss", `a blob of the store has ${found} bytes instead of ${size}`, {
+    reason: "size-mismatch",
+    hint: 'run "berth system check --repair"',
+  });
+}
+
+async function writeTo(path: string, shown: string, stream: Pieces): Promise<void> {
   let fd: number;
   try {
     fd = openSync(path, "w", 0o644);
@@ -47,10 +96,20 @@ async function writeTo(path: string, shown: string, stream: AsyncIterable<Uint8A
     throw fail("invalid-argument", `cannot write "${shown}": ${ioText(cause)}`, { cause });
   }
   try {
-    for await (const chunk of stream) writeAll(fd, chunk);
+    for await (const piece of stream) {
+      if (piece instanceof Uint8Array) writeAll(fd, piece);
+      else await copy(piece, fd);
+    }
   } finally {
     closeSync(fd);
   }
+}
+
+/** Standard input as a path, where it is a file that has not been read from: such a one can be read from anywhere. */
+export async function standardInputPath(): Promise<string | undefined> {
+  if (!fstatSync(0).isFile()) return undefined;
+  const { offsetOf } = await import("../sys/files.ts");
+  return offsetOf(0) === 0 ? "/dev/stdin" : undefined;
 }
 
 /** Standard input as chunks. */

@@ -18,10 +18,12 @@ import {
   layerCompression,
   layerMediaType,
 } from "../image/convert.ts";
-import type { Descriptor, Digest, Manifest } from "../image/image.ts";
+import { parseConfig } from "../image/config.ts";
+import type { Descriptor, Digest, ImageConfig, Manifest } from "../image/image.ts";
 import { isForeignLayerType, isLayerType } from "../image/media-types.ts";
 import { addVariant, findVariant } from "../storage/layer-variants.ts";
 import { FileLock } from "../storage/lock.ts";
+import { runOrdered } from "../storage/ordered.ts";
 import type { ImageRecord, Lease } from "../storage/storage.ts";
 import type { Engine } from "./engine.ts";
 
@@ -188,6 +190,22 @@ function variantPlan(engine: Engine, request: StoredRequest, layer: LayerSource)
   };
 }
 
+/**
+ * An image by its manifest alone: one that an index lists and that is unpacked for nobody. What came from a registry may keep
+ * its layers without compression; what was made here has no blobs of them.
+ */
+export function layeredImage({ content }: Engine, manifest: Manifest): LayeredImage {
+  let config: ImageConfig | undefined;
+  return {
+    id: manifest.config.digest,
+    manifest,
+    get config() {
+      return (config ??= parseConfig(content.read(manifest.config.digest)));
+    },
+    repoDigests: manifest.layers.every((layer) => content.has(layer.digest)) ? ["as it is"] : [],
+  };
+}
+
 /** The manifest over these layers: the stored bytes if they name the same blobs in the same family. */
 export function manifestOver(
   engine: Engine,
@@ -200,4 +218,25 @@ export function manifestOver(
   const made = convertManifest({ bytes, manifest }, { format, layers });
   if (!made.changed) return { manifest, bytes, digest: record.manifestDigest, changed: false };
   return { ...made, manifest: { ...manifest, mediaType: made.mediaType, layers } };
+}
+
+/**
+ * The image with the manifest it will be pushed with, from now on its own: what lists it, or is attached to it, then means what
+ * a registry will have. Errors: data-loss (a layer is missing), resource-exhausted.
+ */
+export async function settleManifest(
+  ctx: Ctx,
+  engine: Engine,
+  { record, lease }: { record: ImageRecord; lease: Lease },
+): Promise<StoredManifest> {
+  const layers = await runOrdered(ctx, 4, record.manifest.layers, (inner, _, index) =>
+    layerBlob(inner, engine, { record, lease, compress: true }, index),
+  );
+  const made = manifestOver(engine, record, layers);
+  if (made.changed) {
+    const configBytes = engine.content.read(record.id);
+    engine.images.put({ manifestBytes: made.bytes, manifestDigest: made.digest, configBytes });
+  }
+  lease.protect("blob", made.digest);
+  return made;
 }

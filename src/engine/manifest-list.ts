@@ -27,7 +27,7 @@ import {
   removeEntry,
   writeList,
 } from "./manifest-edit.ts";
-import { askedName } from "./push.ts";
+import { askedName } from "./push-source.ts";
 import type { Addition } from "./manifest-source.ts";
 
 export interface CreateListRequest {

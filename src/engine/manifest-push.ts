@@ -10,7 +10,7 @@ import type { Engine } from "./engine.ts";
 import { resolveList } from "./manifest-list.ts";
 import { ListReader } from "./manifest-reader.ts";
 import { remotePlace } from "./manifest-source.ts";
-import { askedName } from "./push.ts";
+import { askedName } from "./push-source.ts";
 import { removeList } from "./manifest-remove.ts";
 import { Copying } from "./transfer/copying.ts";
 import { openWriter } from "./transfer/open.ts";

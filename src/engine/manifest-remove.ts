@@ -5,7 +5,7 @@ import { imageMount } from "../storage/image-mounts.ts";
 import type { ManifestRecord } from "../storage/storage.ts";
 import type { Engine } from "./engine.ts";
 import { resolveList } from "./manifest-list.ts";
-import { askedName } from "./push.ts";
+import { askedName } from "./push-source.ts";
 
 export interface RemoveIndexRequest {
   /** A name takes that name away, and the last one the document; a digest takes it with its only name. */

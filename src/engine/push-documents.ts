@@ -1,7 +1,6 @@
 /** Manifests and indexes on their way to a registry: what they list goes before them (distribution-spec, "Pushing Manifests"). */
 import type { Ctx } from "../core/ctx.ts";
 import { fail, isKind } from "../core/error.ts";
-import { parseConfig } from "../image/config.ts";
 import {
   convertIndex,
   type Converted,
@@ -9,13 +8,19 @@ import {
   type ImageFormat,
   imageFormat,
 } from "../image/convert.ts";
-import type { Descriptor, Digest, ImageConfig, Index, Manifest } from "../image/image.ts";
+import type { Descriptor, Digest, Index, Manifest } from "../image/image.ts";
 import { isIndex, MAX_MANIFEST_BYTES, parseManifest } from "../image/manifest.ts";
 import { isImageConfigType } from "../image/media-types.ts";
 import { runOrdered } from "../storage/ordered.ts";
 import type { Lease } from "../storage/storage.ts";
 import type { Engine } from "./engine.ts";
-import { type LayerChoice, type LayeredImage, planLayer, type StoredRequest } from "./image-source-stored.ts";
+import {
+  type LayerChoice,
+  type LayeredImage,
+  layeredImage,
+  planLayer,
+  type StoredRequest,
+} from "./image-source-stored.ts";
 import { BlobPusher, type BlobTarget } from "./push-blob.ts";
 
 export interface PushRules {
@@ -120,7 +125,7 @@ export class DocumentPusher {
   async #manifest(
     ctx: Ctx,
     { bytes, digest, document: manifest }: StoredDocument & { document: Manifest },
-    record: LayeredImage = this.#layered(manifest),
+    record: LayeredImage = layeredImage(this.#engine, manifest),
   ): Promise<Converted> {
     const isImage = isImageConfigType(manifest.config.mediaType);
     const format = isImage
@@ -139,20 +144,6 @@ export class DocumentPusher {
     this.#lease.protect("blob", manifest.config.digest);
     await this.#blobs.blob(ctx, manifest.config);
     return asStored(convertManifest({ bytes, manifest }, { format, layers }), digest);
-  }
-
-  /** What came from a registry may keep its layers without compression; what was made here has no blobs of them. */
-  #layered(manifest: Manifest): LayeredImage {
-    const { content } = this.#engine;
-    let config: ImageConfig | undefined;
-    return {
-      id: manifest.config.digest,
-      manifest,
-      get config() {
-        return (config ??= parseConfig(content.read(manifest.config.digest)));
-      },
-      repoDigests: manifest.layers.every((layer) => content.has(layer.digest)) ? ["as it is"] : [],
-    };
   }
 }
 

@@ -3,15 +3,14 @@ import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
 import { type Converted, type ImageFormat, imageFormat, layerCompression } from "../image/convert.ts";
 import type { Digest, Reference } from "../image/image.ts";
-import { isIndex } from "../image/manifest.ts";
-import { parsePlatform, selectPlatform } from "../image/platform.ts";
 import { formatReference, parseReference, repositoryName } from "../image/reference.ts";
 import type { RegistryOptions } from "../registry/registry.ts";
 import type { ImageRecord, ManifestRecord } from "../storage/storage.ts";
 import type { Engine } from "./engine.ts";
 import { destinationOf, registryOptions } from "./pull.ts";
 import type { LayerChoice } from "./image-source-stored.ts";
-import { DocumentPusher, storedDocument, type StoredDocument } from "./push-documents.ts";
+import { DocumentPusher, type StoredDocument } from "./push-documents.ts";
+import { askedName, chosenDocument, findSource, type StoredSource } from "./push-source.ts";
 
 export interface PushRequest {
   /** With `allTags` a repository without a tag. */
@@ -39,11 +38,8 @@ export interface Pushed {
   size: number;
 }
 
-/** Something of the store that a name means. */
-type Source = { kind: "image"; record: ImageRecord } | { kind: "document"; record: ManifestRecord };
-
 interface Job {
-  source: Source;
+  source: StoredSource;
   reference: Reference;
 }
 
@@ -70,13 +66,6 @@ function checkRequest({ compression, format }: PushRequest): void {
     reason: "zstd-in-docker-format",
     hint: "use --format oci, or compress with gzip",
   });
-}
-
-function findSource(engine: Engine, text: string): Source {
-  // First: an index's name means its image for this host wherever an image is wanted.
-  const record = engine.manifests.find(text);
-  if (record !== undefined) return { kind: "document", record };
-  return { kind: "image", record: engine.images.resolve(text) };
 }
 
 function oneJob(engine: Engine, request: PushRequest): Job {
@@ -111,10 +100,10 @@ function allTags(engine: Engine, { image, destination }: PushRequest): Job[] {
   return jobs.toSorted((a, b) => ((a.reference.tag as string) < (b.reference.tag as string) ? -1 : 1));
 }
 
-function everything(engine: Engine): Source[] {
+function everything(engine: Engine): StoredSource[] {
   return [
-    ...engine.images.list().map((record): Source => ({ kind: "image", record })),
-    ...engine.manifests.list().map((record): Source => ({ kind: "document", record })),
+    ...engine.images.list().map((record): StoredSource => ({ kind: "image", record })),
+    ...engine.manifests.list().map((record): StoredSource => ({ kind: "document", record })),
   ];
 }
 
@@ -123,7 +112,7 @@ async function pushJob(ctx: Ctx, engine: Engine, request: PushRequest, job: Job)
   const { openRegistry } = await import("../registry/client.ts");
   const client = openRegistry(reference, registryOptions(engine, request.registry));
   using lease = engine.leases.take("pull");
-  const stored = chosen(engine, source, request);
+  const stored = chosenDocument(engine, source, request.platform);
   lease.protect("blob", stored.digest);
   // Docker has no type for zstd layers, so what is to have them becomes OCI's.
   const format = request.format ?? (request.compression?.format === "zstd" ? "oci" : undefined);
@@ -138,24 +127,6 @@ async function pushJob(ctx: Ctx, engine: Engine, request: PushRequest, job: Job)
   const id = source.kind === "image" ? source.record.id : source.record.digest;
   engine.events.add({ type: "image", action: "push", id, name, attributes: {} });
   return { name, digest, size: bytes.length };
-}
-
-/** The document that is pushed: the source's own, or what an index has for the platform. */
-function chosen(engine: Engine, source: Source, { platform }: PushRequest): StoredDocument {
-  if (source.kind === "image") {
-    const { manifest: document, manifestDigest: digest } = source.record;
-    return { bytes: engine.content.read(digest), digest, document };
-  }
-  const { digest, document } = source.record;
-  if (platform === undefined || !isIndex(document))
-    return { bytes: engine.content.read(digest), digest, document };
-  const entry = selectPlatform(document, parsePlatform(platform));
-  const found = storedDocument(engine, entry);
-  if (found !== undefined) return found;
-  throw fail("not-found", `manifest "${entry.digest}" of the index is not in the store`, {
-    reason: "sparse-index",
-    hint: "pull the index with all its platforms first",
-  });
 }
 
 function target(record: ImageRecord | ManifestRecord, { image, destination }: PushRequest): Reference {
@@ -179,19 +150,6 @@ function nameOf(record: ImageRecord | ManifestRecord, image: string): string {
   });
 }
 
-/** The stored name that a text means; undefined for an id or a digest. */
-export function askedName(record: { names: string[] }, text: string): string | undefined {
-  for (const candidate of [text, `localhost/${text}`]) {
-    try {
-      const full = formatReference({ tag: "latest", ...parseReference(candidate) });
-      if (record.names.includes(full)) return full;
-    } catch {
-      // An id is not a name.
-    }
-  }
-  return undefined;
-}
-
 /**
  * What it is known as at the registry. A manifest with layers compressed here becomes the image's own, so that they are
  * compressed once and every further push is of the same digest; one that was only converted for this registry does not.
@@ -203,7 +161,7 @@ function remember(
     stored,
     converted,
     repoDigest,
-  }: { source: Source; stored: StoredDocument; converted: Converted; repoDigest: string },
+  }: { source: StoredSource; stored: StoredDocument; converted: Converted; repoDigest: string },
 ): void {
   if (source.kind === "document") {
     if (!converted.changed && stored.digest === source.record.digest)

@@ -56,6 +56,12 @@ export function write(fd: Fd, bytes: Uint8Array, position?: number): void {
   }
 }
 
+/** Where the next `read` or `write` begins. */
+export function offsetOf(fd: Fd): number {
+  const SEEK_CUR = 1;
+  return call("lseek", `fd ${fd}`, fd, 0, SEEK_CUR);
+}
+
 export function copyRange(from: Fd, to: Fd, length: number): number {
   return call("copy_file_range", `fd ${from}`, from, 0, to, 0, length);
 }

@@ -1,5 +1,5 @@
 import { fail } from "../../core/error.ts";
-import { standardInput } from "../archive-output.ts";
+import { standardInput, standardInputPath } from "../archive-output.ts";
 import { defineCommand } from "../command.ts";
 import { createProgress, progressFlag } from "../progress.ts";
 import { isTerminal } from "../terminal.ts";
@@ -11,7 +11,12 @@ export const loadCommand = defineCommand({
   examples: ["load -i images.tar", "load < images.tar.gz"],
   flags: {
     input: { type: "string", short: "i", value: "FILE|DIR", help: "Read this instead of standard input" },
-    platform: { type: "string", hidden: true, unsupported: true, help: "Platform" },
+    "all-platforms": { type: "bool", help: "Load images for several platforms whole, as indexes" },
+    platform: {
+      type: "string",
+      value: "OS/ARCH[/VARIANT]",
+      help: "Of an image for several platforms load this one",
+    },
     ...progressFlag,
     quiet: { type: "bool", short: "q", help: "Show no progress" },
   },
@@ -27,8 +32,13 @@ export const loadCommand = defineCommand({
     const engine = await invocation.engine();
     const { load } = await import("../../engine/load.ts");
     using progress = createProgress({ quiet: flags.quiet, mode: flags.progress });
-    const source = flags.input === undefined ? standardInput() : { path: flags.input };
-    const { names, ids } = await load({ ...ctx, progress: progress.report }, engine, { source });
+    const path = flags.input ?? (await standardInputPath());
+    const source = path === undefined ? standardInput() : { path };
+    const { names, ids } = await load({ ...ctx, progress: progress.report }, engine, {
+      source,
+      allPlatforms: flags["all-platforms"],
+      ...(flags.platform === undefined ? {} : { platform: flags.platform }),
+    });
     progress.finish();
     for (const name of names) out.line(`Loaded image: ${name}`);
     if (names.length === 0) for (const id of ids) out.line(`Loaded image: ${id}`);

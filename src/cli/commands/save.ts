@@ -8,10 +8,15 @@ type Format = (typeof FORMATS)[number];
 
 export const saveCommand = defineCommand({
   usage: "[options] IMAGE [IMAGE...]",
-  description: "Writes images to an archive on standard output or in a file, or to a directory.",
-  examples: ["save -o site.tar site:1", "save --format oci-archive site:1 | zstd > site.tar.zst"],
+  description:
+    "Writes images, or indexes (manifest lists) with all that they list, to an archive on standard output or in a file, or to a directory.",
+  examples: [
+    "save -o site.tar site:1",
+    "save --format oci-archive site:1 | zstd > site.tar.zst",
+    "save --platform linux/arm64 -o site-arm64.tar site:1",
+  ],
   flags: {
-    compress: { type: "bool", hidden: true, help: "No effect: layers are written as they are kept" },
+    compress: { type: "bool", help: "Compress layers that are kept without compression, with gzip" },
     format: {
       type: "string",
       value: "FORMAT",
@@ -26,9 +31,14 @@ export const saveCommand = defineCommand({
       help: "No effect: several images are always possible",
     },
     output: { type: "string", short: "o", value: "FILE|DIR", help: "Write here" },
-    platform: { type: "string", hidden: true, unsupported: true, help: "Platform" },
+    platform: {
+      type: "string",
+      value: "OS/ARCH[/VARIANT]",
+      help: "Of an image for several platforms save this one only",
+    },
     ...progressFlag,
     quiet: { type: "bool", short: "q", help: "Show no progress" },
+    uncompressed: { type: "bool", hidden: true, help: "No effect: layers are written as they are kept" },
   },
   args: { min: 1 },
   completes: { first: "images" },
@@ -40,12 +50,17 @@ export const saveCommand = defineCommand({
     }
     refuseTerminal(flags.output);
     const store = await engine();
-    const { save } = await import("../../engine/save.ts");
-    const path = isDirectory ? { path: flags.output as string } : {};
+    const { savePieces } = await import("../../engine/save.ts");
     using progress = createProgress({ quiet: flags.quiet, mode: flags.progress });
-    const stream = save({ ...ctx, progress: progress.report }, store, { images: args, format, ...path });
-    if (!isDirectory) await writeArchive(out, flags.output, stream);
-    else for await (const chunk of stream) out.bytes(chunk);
+    const pieces = savePieces({ ...ctx, progress: progress.report }, store, {
+      images: args,
+      format,
+      compress: flags.compress,
+      ...(isDirectory ? { path: flags.output as string } : {}),
+      ...(flags.platform === undefined ? {} : { platform: flags.platform }),
+    });
+    // A directory is written by the engine: nothing of it comes this way.
+    await writeArchive(out, isDirectory ? undefined : flags.output, pieces);
     progress.finish();
   },
 });
