@@ -50,7 +50,7 @@ export class Prompt implements AsyncDisposable {
       }
       if (this.#pending.length > MAX_LINE) throw fail("invalid-argument", "the answer is too long");
       const more = await this.#read();
-      if (more === undefined) throw fail("canceled", "canceled: the input has ended");
+      if (more === undefined) throw fail("invalid-argument", "there is no answer: the input has ended");
       this.#pending += more;
     }
   }

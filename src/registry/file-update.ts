@@ -68,11 +68,10 @@ function readIfThere(path: string): string | undefined {
   }
 }
 
+/** Under the lock, so that what a killed process has left under the name is nobody's. */
 function replace(path: string, text: string, mode: number): void {
-  const aside = join(
-    dirname(path),
-    `.${basename(path)}.${process.pid}.${Math.random().toString(36).slice(2)}`,
-  );
+  const aside = join(dirname(path), `.${basename(path)}.berth`);
+  rmSync(aside, { force: true });
   try {
     // Never readable for others, not even for a moment.
     writeFileSync(aside, text, { mode: mode & 0o600, flag: "wx", flush: true });

@@ -211,6 +211,13 @@ describe("in a file", () => {
     expect(readdirSync(dir).filter((name) => name.startsWith(".auth"))).toEqual([]);
   });
 
+  test("what a killed process has left aside is gone with the next change", () => {
+    writeFileSync(join(dir, ".auth.json.berth"), "half", { mode: 0o644 });
+    keepLogin(ctx, { key: "h", login }, podman);
+    expect(readdirSync(dir).toSorted()).toEqual(["auth.json", "bin", "empty.conf"]);
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+  });
+
   test("a change that fails leaves the file and nothing beside it", () => {
     write({ auths: {} });
     expect(() =>
