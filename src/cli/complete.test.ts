@@ -5,10 +5,11 @@ import { candidates } from "./complete.ts";
 
 const source = {
   ctx: createCtx(),
-  // Only what is asked for: names of images and networks.
+  // Only what is asked for: names of images, lists and networks.
   engine: async () =>
     ({
       images: { list: () => [{ names: ["localhost/site:1", "docker.io/library/alpine:3"] }] },
+      manifests: { list: () => [{ names: ["localhost/many:1"] }] },
       network: { list: () => [{ name: "bridge" }] },
     }) as unknown as Engine,
 };
@@ -28,6 +29,7 @@ describe("candidates", () => {
     ["run --env-file ", [":files"]],
     ["run loc", ["localhost/site:1"]],
     ["run alp", ["alpine:3"]],
+    ["manifest push ma", ["many:1"]],
     ["run --rm -it si", ["site:1"]],
     ["run site:1 --netw", [":files"]],
     ["network inspect b", ["bridge"]],
