@@ -15,7 +15,7 @@ import type { Packed } from "./artifact-files.ts";
 import { manifestOf, nameIn, resolveArtifact } from "./artifact-list.ts";
 import { openRemote, type RemoteRequest } from "./artifact-remote.ts";
 import type { Engine } from "./engine.ts";
-import { layerBlob, manifestOver } from "./image-source-stored.ts";
+import { settleManifest } from "./image-source-stored.ts";
 import { destinationOf, registryOptions } from "./pull.ts";
 
 const CONCURRENCY = 4;
@@ -169,16 +169,7 @@ async function attachLocal(ctx: Ctx, engine: Engine, request: AttachRequest): Pr
  */
 async function settle(ctx: Ctx, engine: Engine, name: string, lease: Lease): Promise<void> {
   if (engine.manifests.find(name) !== undefined) return;
-  const record = engine.images.resolve(name);
-  const request = { record, lease, compress: true };
-  const layers: Descriptor[] = [];
-  for (const index of record.manifest.layers.keys()) {
-    layers.push(await layerBlob(ctx, engine, request, index));
-  }
-  const { bytes, digest, changed } = manifestOver(engine, record, layers);
-  if (!changed) return;
-  const configBytes = engine.content.read(record.id);
-  engine.images.put({ manifestBytes: bytes, manifestDigest: digest, configBytes });
+  await settleManifest(ctx, engine, { record: engine.images.resolve(name), lease });
 }
 
 /** The manifest of an image, an index or an artifact of the store. Errors: not-found. */

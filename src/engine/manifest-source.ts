@@ -12,7 +12,7 @@ import { runOrdered } from "../storage/ordered.ts";
 import type { ImageRecord, Lease, ManifestRecord } from "../storage/storage.ts";
 import type { Engine } from "./engine.ts";
 import { readVerified } from "./image-source.ts";
-import { layerBlob, manifestOver } from "./image-source-stored.ts";
+import { settleManifest } from "./image-source-stored.ts";
 import { openReader } from "./transfer/open.ts";
 import { parsePlace } from "./transfer/place.ts";
 import { entryDocument } from "./transfer/copying.ts";
@@ -64,16 +64,7 @@ export function storedOf(engine: Engine, text: string): ImageRecord | ManifestRe
 
 /** Its layers become blobs now, so that what the list says of it is what will be pushed. */
 async function ofImage(ctx: Ctx, engine: Engine, record: ImageRecord, lease: Lease): Promise<Addition> {
-  const stored = { record, lease, compress: true };
-  const layers = await runOrdered(ctx, 4, record.manifest.layers, (inner, _, i) =>
-    layerBlob(inner, engine, stored, i),
-  );
-  const { bytes, digest, changed, manifest } = manifestOver(engine, record, layers);
-  if (changed) {
-    const configBytes = engine.content.read(record.id);
-    engine.images.put({ manifestBytes: bytes, manifestDigest: digest, configBytes });
-  }
-  lease.protect("blob", digest);
+  const { bytes, digest, manifest } = await settleManifest(ctx, engine, { record, lease });
   const platform = platformFields(record.config);
   return {
     entries: [{ mediaType: manifest.mediaType, digest, size: bytes.length, platform }],
