@@ -27,7 +27,7 @@ describe("candidates", () => {
     ["run --pull ", ["always", "missing", "newer", "never"]],
     ["run --pull n", ["newer", "never"]],
     ["run --env-file ", [":files"]],
-    ["run loc", ["localhost/site:1"]],
+    ["run loc", ["localhost/site:1", "localhost/many:1"]],
     ["run alp", ["alpine:3"]],
     ["manifest push ma", ["many:1"]],
     ["run --rm -it si", ["site:1"]],

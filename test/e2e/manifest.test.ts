@@ -62,10 +62,8 @@ describe("in the store", () => {
       stderr: expect.stringContaining('the name "localhost/list:latest" is in use by a manifest list'),
     });
     box.ok(["manifest", "create", "--amend", "localhost/list", HOST]);
-    const added = box.ok([
-      ...["manifest", "add", "--variant", "v9", "--os-version", "10", "--annotation", "a=b=c"],
-      ...["localhost/list", `containers-storage:${FOREIGN}`],
-    ]);
+    const flags = ["--variant", "v9", "--os-version", "10", "--annotation", "a=b=c"];
+    const added = box.ok(["manifest", "add", ...flags, "localhost/list", `containers-storage:${FOREIGN}`]);
     expect(added).not.toBe(first);
     const list = inspect("list");
     expect(list.mediaType).toBe("application/vnd.oci.image.index.v1+json");
@@ -224,6 +222,29 @@ describe.skipIf(!haveDockerRegistry)("to and from a registry", () => {
       `${registry.host}/empty/app:1`,
     ]);
     expect(nowhere.code).toBe(125);
+  });
+
+  test("save writes all of an index that is here whole, as everybody reads it", () => {
+    box.ok(["manifest", "create", "localhost/list", HOST, FOREIGN]);
+    const raw = box.ok(["manifest", "inspect", "--raw", "list"]);
+    const archive = join(box.dir, "saved.tar");
+    for (const format of ["docker-archive", "oci-archive"]) {
+      box.ok(["save", "-q", "--format", format, "-o", archive, "list"]);
+      expect(box.ok(["manifest", "inspect", "--raw", `oci-archive:${archive}`])).toBe(raw);
+      if (existsSync("/usr/bin/skopeo")) {
+        const dir = join(box.dir, "saved");
+        const copied = runArgv(["skopeo", "copy", "--all", "-q", `oci-archive:${archive}`, `dir:${dir}`]);
+        expect([copied.code, copied.stderr]).toEqual([0, ""]);
+        expect(readFileSync(join(dir, "manifest.json"), "utf8")).toBe(raw);
+        rmSync(dir, { recursive: true });
+      }
+      box.ok(["manifest", "rm", "list"]);
+      expect(box.berth(["load", "-i", archive]).stdout).toContain("localhost/list:latest");
+      expect(box.ok(["run", "--rm", ...NONE, "localhost/list", "echo", "runs"])).toBe("runs");
+      box.ok(["rmi", "localhost/list"]);
+      box.ok(["manifest", "create", "localhost/list", HOST, FOREIGN]);
+      rmSync(archive);
+    }
   });
 
   test("a hostile index changes nothing", () => {
