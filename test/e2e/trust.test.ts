@@ -123,10 +123,9 @@ describe.skipIf(!haveDockerRegistry)("a real registry", () => {
   /** What skopeo makes of it. */
   function skopeo(name: string, file: string): string {
     const to = `dir:${join(box.dir, "skopeo")}`;
-    const { code, stderr } = runArgv([
-      ...["skopeo", "--policy", file, "--registries.d", join(box.dir, "registries.d"), "copy", "-q"],
-      ...["--src-tls-verify=false", `docker://${name}`, to],
-    ]);
+    const ways = ["--policy", file, "--registries.d", join(box.dir, "registries.d")];
+    const copy = ["copy", "-q", "--src-tls-verify=false", `docker://${name}`, to];
+    const { code, stderr } = runArgv(["skopeo", ...ways, ...copy]);
     return code === 0 ? "allowed" : stderr;
   }
 
@@ -265,6 +264,37 @@ test("archives and root file systems have policies of their own", () => {
   expect(load(scoped, ["load", "-q", "-i", `${archive}.oci`]).code).toBe(0);
   const demanding = policy({ "docker-archive": { "": signed() }, "oci-archive": { "": signed() } });
   expect(load(demanding, ["load", "-q", "-i", archive]).stderr).toContain("and it has none");
+});
+
+test("image trust: set, show, and what it does", () => {
+  const file = join(box.dir, "set.json");
+  const trust = (...args: string[]) => box.ok(["--signature-policy", file, "image", "trust", ...args]);
+  trust("set", "-t", "reject", "default");
+  trust("set", "-f", join(box.dir, "key.pub"), "--any-tag", "quay.io/team");
+  expect(
+    trust("show")
+      .split("\n")
+      .map((line) => line.trimEnd().split(/ {2,}/)),
+  ).toEqual([
+    ["TRANSPORT", "NAME", "TYPE", "ID", "SIGNED IDENTITY"],
+    ["all", "default", "reject"],
+    ["repository", "quay.io/team", "sigstoreSigned", `"${join(box.dir, "key.pub")}"`, "matchRepository"],
+  ]);
+  expect(JSON.parse(trust("show", "--json", "alpine"))).toEqual([
+    { transport: "all", name: "* (default)", repo_name: "default", type: "reject" },
+  ]);
+  expect(JSON.parse(trust("show", "--raw"))).toMatchObject({ default: REJECT });
+  const refusal = box.berth([
+    "--signature-policy",
+    file,
+    "image",
+    "trust",
+    "set",
+    "-t",
+    "signedBy",
+    "quay.io",
+  ]);
+  expect([refusal.code, refusal.stderr]).toEqual([125, expect.stringContaining("not supported")]);
 });
 
 describe("a registry that lies", () => {
