@@ -92,6 +92,7 @@ function plainLines(error: unknown, context: ErrorContext): string[] {
 const DOCKER_WORDS: [RegExp, string][] = [
   [/^no container with name or ID "(.*)" found: no such container$/, "No such container: $1"],
   [/^(.*): image not known$/, "No such image: $1"],
+  [/^(.*): manifest list not known$/, "No such manifest: $1"],
   [
     /^image "(.*)" is in use by container ([0-9a-f]{12}).*$/,
     'conflict: unable to remove repository reference "$1" (must force) - container $2 is using its referenced image',

@@ -54,7 +54,7 @@ export function remotePlace(text: string): Place {
 }
 
 /** An image or a list of the store, by its name alone or as "containers-storage:NAME". Errors: conflict. */
-export function storedOf(engine: Engine, text: string): ImageRecord | ManifestRecord | undefined {
+function storedOf(engine: Engine, text: string): ImageRecord | ManifestRecord | undefined {
   const transport = /^(?:containers-storage|berth):/.exec(text)?.[0] ?? "";
   const name = text.slice(transport.length);
   const found = engine.manifests.find(name) ?? engine.images.find(name);

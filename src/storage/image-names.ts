@@ -27,7 +27,7 @@ export function normalName(name: string): string {
 }
 
 /** "repo@digest" in full form, split. Errors: invalid-argument. */
-export function splitRepoDigest(text: string): { repo: string; digest: Digest } {
+function splitRepoDigest(text: string): { repo: string; digest: Digest } {
   const reference = parseReference(text);
   if (reference.digest === undefined) {
     throw fail("invalid-argument", `"${text}" has no digest`, { reason: "digest-missing" });
