@@ -11,9 +11,10 @@ import type { Descriptor } from "../../image/image.ts";
 import type { PushedBlob } from "../../registry/registry.ts";
 import type { Sys } from "../../sys/sys.ts";
 import { BlobDirectory } from "./blob-directory.ts";
+import { ASIDE } from "./staged-file.ts";
 import type { ImageWriter, Place } from "./transfer.ts";
 
-export const VERSION_FILE = "version";
+const VERSION_FILE = "version";
 const VERSION_BYTES = new TextEncoder().encode("Directory Transport Version: 1.1\n");
 const KNOWN_VERSION = /^Directory Transport Version: 1\.\d+\s*$/;
 /** What this transport calls its files: nothing else is ever taken away. */
@@ -90,7 +91,7 @@ export class DirWriter implements ImageWriter {
 }
 
 function checkIsOurs(directory: BlobDirectory): void {
-  const names = directory.names().filter((name) => !name.startsWith(".berth-"));
+  const names = directory.names().filter((name) => !name.startsWith(ASIDE));
   if (names.length === 0) return;
   const version =
     directory.sizeOf(VERSION_FILE) === undefined

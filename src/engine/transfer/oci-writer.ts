@@ -9,6 +9,7 @@ import type { PushedBlob } from "../../registry/registry.ts";
 import type { Sys } from "../../sys/sys.ts";
 import { BlobDirectory, blobName } from "./blob-directory.ts";
 import { REF_NAME } from "./oci-index.ts";
+import { ASIDE } from "./staged-file.ts";
 import type { ImageWriter, Place } from "./transfer.ts";
 
 export const LAYOUT_FILE = "oci-layout";
@@ -99,7 +100,7 @@ export class OciWriter implements ImageWriter {
 /** Nothing of somebody else's is written into: the directory is empty or a layout. */
 function checkIsLayout(directory: BlobDirectory): void {
   if (directory.sizeOf(LAYOUT_FILE) !== undefined || directory.sizeOf("index.json") !== undefined) return;
-  const names = directory.names().filter((name) => name !== "blobs" && !name.startsWith(".berth-"));
+  const names = directory.names().filter((name) => name !== "blobs" && !name.startsWith(ASIDE));
   if (names.length === 0) return;
   throw fail("already-exists", `"${directory.path}" has files in it and is no OCI layout`, {
     reason: "not-a-layout",

@@ -95,7 +95,8 @@ export class RegistryWriter implements ImageWriter {
   async commit(ctx: Ctx): Promise<void> {
     if (this.#top === undefined) return;
     const { mediaType, bytes } = this.#top;
-    await this.#client.pushManifest(ctx, tagOrDigest(this.place.reference as Reference), mediaType, bytes);
+    const { tag, digest } = this.place.reference as Reference;
+    await this.#client.pushManifest(ctx, tag ?? (digest as Digest), mediaType, bytes);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
