@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { createProgress, type Step } from "./progress.ts";
-import { visibleSteps } from "./progress-bars.ts";
+import { ProgressBars, visibleSteps } from "./progress-bars.ts";
+import { ProgressLines } from "./progress-lines.ts";
 
 /** Reports travel as `ctx.progress`, without their object. */
 const reports = (mode: string, more = ""): string => `
@@ -39,6 +40,9 @@ test("on a terminal: a line for each step and one for the total", () => {
 });
 
 test("elsewhere: nothing, and reports are taken all the same", () => {
+  const [lines, bars] = [new ProgressLines("plain"), new ProgressBars()];
+  // Nothing to tell, nothing told.
+  for (const one of [lines, bars]) expect(one.finish()).toBeUndefined();
   using progress = createProgress({ quiet: true, mode: "json" });
   progress.report({ id: "x", status: "waiting" });
   expect(progress.finish()).toBeUndefined();

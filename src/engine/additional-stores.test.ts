@@ -1,5 +1,8 @@
 import { expect, test } from "bun:test";
-import { additionalImageStores } from "./additional-stores.ts";
+import { createCtx } from "../core/ctx.ts";
+import { storePaths } from "../storage/paths.ts";
+import { linux } from "../sys/linux.ts";
+import { additionalImageStores, openAdditionalStores } from "./additional-stores.ts";
 
 test("additional stores of a storage.conf", () => {
   const conf = (line: string): string => `[storage]\ndriver = "overlay"\n\n[storage.options]\n${line}\n`;
@@ -18,4 +21,11 @@ test("additional stores of a storage.conf", () => {
   expect(() => additionalImageStores(conf("additionalimagestores = [1]"))).toThrow("not a list");
   expect(() => additionalImageStores(conf('additionalimagestores = ["a/b"]'))).toThrow('"a/b"');
   expect(() => additionalImageStores(conf("additionalimagestores = ["))).toThrow();
+});
+
+test("none named: nothing is opened", () => {
+  const owner = () => ({ pid: 1, startTime: 0, bootId: "" });
+  const own = storePaths("/nonexistent", "/nonexistent");
+  const stores = openAdditionalStores(createCtx(), { sys: linux, own, version: 2, owner, given: [] });
+  expect(stores()).toEqual([]);
 });

@@ -6,9 +6,11 @@
  * stand on theirs: own layers over layers of an additional store. Nothing keeps another engine from removing what we stand on:
  * who shares a store promises to leave it alone.
  */
-import { statSync } from "node:fs";
+import { realpathSync, type Stats, statSync } from "node:fs";
+import { isDigest } from "../image/digest.ts";
 import type { Digest } from "../image/image.ts";
 import type { Db } from "../sys/db.ts";
+import { hasCode } from "../sys/errno.ts";
 import type { StorePaths } from "./paths.ts";
 import type { ContentStore, ImageStore, LayerRecord, LayerStore } from "./storage.ts";
 
@@ -31,7 +33,8 @@ export function storeOfBlob(
 ): AdditionalStore | undefined {
   return stores?.().find(({ content, paths }) => {
     if (!content.has(digest)) return false;
-    return statSync(paths.blob(digest), { throwIfNoEntry: false })?.size === content.size(digest);
+    const found = lookAt(paths, paths.blob(digest));
+    return found?.isFile() === true && found.size === content.size(digest);
   });
 }
 
@@ -49,7 +52,18 @@ export function storeOfLayer(
 ): AdditionalStore | undefined {
   return stores?.().find(
     ({ layers, paths }) =>
+      isDigest(chainId) &&
       layers.get(chainId) !== undefined &&
-      statSync(paths.diff(chainId), { throwIfNoEntry: false })?.isDirectory() === true,
+      lookAt(paths, paths.diff(chainId))?.isDirectory() === true,
   );
+}
+
+/** Nothing where a link leads elsewhere: its owner shares what is in the store, and no other files of this machine. */
+function lookAt({ root }: StorePaths, path: string): Stats | undefined {
+  try {
+    return realpathSync(path) === realpathSync(root) + path.slice(root.length) ? statSync(path) : undefined;
+  } catch (error) {
+    if (hasCode(error, "ENOENT", "ENOTDIR", "ELOOP", "EACCES")) return undefined;
+    throw error;
+  }
 }
