@@ -193,8 +193,19 @@ describe("from a registry that lies", () => {
       expect(existsSync(out)).toBe(false);
     }
 
-    // Held in the middle of the transfer, then killed.
+    // The policy is asked before anything is fetched.
     put("good", "sub/file");
+    const policy = join(box.dir, "policy.json");
+    writeFileSync(policy, '{"default": [{"type": "reject"}]}');
+    for (const how of [["-o", out], []]) {
+      const name = `${registry.host}/x:good`;
+      const outcome = await box.async(["--signature-policy", policy, "artifact", "pull", ...how, name]);
+      expect([outcome.code, outcome.stdout, existsSync(out)]).toEqual([125, "", false]);
+      expect(outcome.stderr).toContain(policy);
+    }
+    expect(registry.count("GET", digestOf("content of good"))).toBe(0);
+
+    // Held in the middle of the transfer, then killed.
     const { promise: asked, resolve } = Promise.withResolvers<void>();
     registry.fault = ({ method, path }) => {
       if (method !== "GET" || !path.includes(digestOf("content of good"))) return undefined;
