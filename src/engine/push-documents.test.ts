@@ -1,8 +1,9 @@
 // Indexes with what they list, and pushes that fail half way.
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { engineFixture, type EngineFixture, makeImage, streamOf, tarOf } from "../../test/fake/engine.ts";
+import { engineFixture, type EngineFixture, streamOf, tarOf } from "../../test/fake/engine.ts";
 import { failure } from "../../test/fake/failure.ts";
 import { FakeRegistry, problem } from "../../test/fake/registry.ts";
+import { storeIndex } from "../../test/fake/stored-index.ts";
 import { createCtx } from "../core/ctx.ts";
 import { digestOf } from "../image/digest.ts";
 import { collectGarbage } from "../storage/gc.ts";
@@ -13,7 +14,6 @@ import { push, type PushRequest } from "./push.ts";
 const ctx = createCtx();
 const retry = { retries: 1, baseMs: 5, stallMs: 5000 };
 const first = tarOf({ "etc/one": "1" });
-const second = tarOf({ "etc/two": "2" });
 
 let fixture: EngineFixture;
 beforeEach(() => {
@@ -21,38 +21,12 @@ beforeEach(() => {
 });
 afterEach(() => fixture[Symbol.dispose]());
 
+const NAME = "local/multi:1";
+
 describe("indexes", () => {
-  /** An index of two platforms and an attestation, all in the store. */
-  async function storedIndex(options: { sparse?: boolean; docker?: boolean } = {}) {
-    const { engine } = fixture;
-    const family = options.docker === true ? "docker" : "oci";
-    const images = ["amd64", "s390x"].map((architecture, i) =>
-      makeImage([[first, second][i] as Uint8Array], { family, config: { architecture } }),
-    );
-    const statement = makeImage([tarOf({ statement: "{}" })]);
-    const entries = [...images, ...(options.docker === true ? [] : [statement])].map((image, i) => ({
-      mediaType: image.mediaType,
-      digest: image.manifestDigest,
-      size: image.manifest.length,
-      platform: { os: i === 2 ? "unknown" : "linux", architecture: ["amd64", "s390x", "unknown"][i] },
-    }));
-    const mediaType =
-      family === "docker"
-        ? "application/vnd.docker.distribution.manifest.list.v2+json"
-        : "application/vnd.oci.image.index.v1+json";
-    const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, manifests: entries }, null, 3));
-    using lease = engine.leases.take("load");
-    for (const image of options.sparse === true ? images.slice(0, 1) : [...images, statement]) {
-      for (const [digest, blob] of image.blobs)
-        await engine.content.ingest(ctx, streamOf(blob), { digest }, lease);
-    }
-    const digest = digestOf(bytes);
-    engine.manifests.put({ bytes, digest, mediaType, names: ["local/multi:1"] });
-    return { bytes, digest, images, statement };
-  }
   const pushIndex = (target: { host: string }, more: Partial<PushRequest> = {}) =>
     push(ctx, fixture.engine, {
-      image: "local/multi:1",
+      image: NAME,
       destination: `${target.host}/m:1`,
       registry: { retry },
       ...more,
@@ -60,7 +34,7 @@ describe("indexes", () => {
 
   test("go with all that they list, byte for byte, what is listed first", async () => {
     using target = new FakeRegistry();
-    const { digest, bytes, images, statement } = await storedIndex();
+    const { digest, bytes, images, statement } = await storeIndex(fixture.engine, NAME);
     expect((await pushIndex(target)).digest).toBe(digest);
     expect(Buffer.from(target.manifests.get("1")?.bytes ?? []).equals(bytes)).toBe(true);
     for (const image of [...images, statement]) {
@@ -69,14 +43,12 @@ describe("indexes", () => {
         if (blob !== image.manifestDigest) expect(target.blobs.get(blob)).toEqual(new Uint8Array(content));
     }
     expect(target.seen.filter((s) => s.method === "PUT").at(-1)?.path).toEndWith("/manifests/1");
-    expect(fixture.engine.manifests.resolve("local/multi:1").repoDigests).toEqual([
-      `${target.host}/m@${digest}`,
-    ]);
+    expect(fixture.engine.manifests.resolve(NAME).repoDigests).toEqual([`${target.host}/m@${digest}`]);
   });
 
   test("sparse ones need what is missing at the registry", async () => {
     using target = new FakeRegistry();
-    const { digest, images, statement } = await storedIndex({ sparse: true });
+    const { digest, images, statement } = await storeIndex(fixture.engine, NAME, { sparse: true });
     expect(await failure(pushIndex(target))).toMatchObject({ kind: "not-found", reason: "sparse-index" });
     expect(target.manifests.has("1")).toBe(false);
     for (const image of [...images, statement])
@@ -87,7 +59,7 @@ describe("indexes", () => {
 
   test("one platform of it", async () => {
     using target = new FakeRegistry();
-    const { images } = await storedIndex();
+    const { images } = await storeIndex(fixture.engine, NAME);
     const { digest } = await pushIndex(target, { platform: "linux/s390x" });
     expect(digest).toBe(images[1]?.manifestDigest as string);
     expect(await failure(pushIndex(target, { platform: "linux/riscv64" }))).toMatchObject({
@@ -97,7 +69,7 @@ describe("indexes", () => {
 
   test("in another format and compression, with every platform converted", async () => {
     using target = new FakeRegistry();
-    const { images } = await storedIndex({ docker: true });
+    const { images } = await storeIndex(fixture.engine, NAME, { family: "docker" });
     const compression = { format: "zstd", force: true } as const;
     const { digest } = await pushIndex(target, { compression });
     const index = JSON.parse(Buffer.from(target.manifests.get("1")?.bytes ?? []).toString()) as {
