@@ -18,7 +18,7 @@ import {
   isSigstoreBundleType,
 } from "../image/media-types.ts";
 import { selectPlatform } from "../image/platform.ts";
-import { formatReference, parseReference, withDefaultTag } from "../image/reference.ts";
+import { formatReference, isAttachmentTag, parseReference, withDefaultTag } from "../image/reference.ts";
 import type { SignedDocument } from "../trust/trust.ts";
 import { type ImageSource, readVerified } from "./image-source.ts";
 import type { ImageLayout, StoredFile } from "./load-layout.ts";
@@ -125,7 +125,7 @@ function isAttached({ annotations, artifactType = "", platform }: Descriptor): b
     (platform?.os === "unknown" && platform.architecture === "unknown") ||
     isSigstoreBundleType(artifactType) ||
     artifactType === COSIGN_ARTIFACT ||
-    /^sha\d+-[0-9a-f]+\.(sig|att|sbom)$/.test(refName)
+    isAttachmentTag(refName)
   );
 }
 

@@ -11,7 +11,13 @@ import {
   platformMatches,
   selectPlatform,
 } from "../image/platform.ts";
-import { formatReference, parseReference, repositoryName, withDefaultTag } from "../image/reference.ts";
+import {
+  formatReference,
+  isAttachmentTag,
+  parseReference,
+  repositoryName,
+  withDefaultTag,
+} from "../image/reference.ts";
 import type { FetchedManifest, RegistryClient, RegistryOptions } from "../registry/registry.ts";
 import { FileLock, type LockRequest } from "../storage/lock.ts";
 import type { ImageRecord } from "../storage/storage.ts";
@@ -137,7 +143,7 @@ async function pullTags(ctx: Ctx, engine: Engine, target: Target): Promise<Image
     );
   }
   let last: ImageRecord | undefined;
-  for (const one of await target.client.tags(ctx)) {
+  for (const one of (await target.client.tags(ctx)).filter((tag) => !isAttachmentTag(tag))) {
     last = await pullOne(ctx, engine, { ...target, reference: { ...repository, tag: one } });
   }
   if (last !== undefined) return last;

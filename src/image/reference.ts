@@ -135,3 +135,8 @@ function suffix({ tag, digest }: Reference): string {
 export function isTag(text: string): boolean {
   return TAG.test(text);
 }
+
+/** Whether the tag stands for what is attached to a digest: "sha256-HEX" (referrers), with ".sig", ".att" or ".sbom" (cosign 2). */
+export function isAttachmentTag(tag: string): boolean {
+  return /^sha(256|512)-[0-9a-f]{64,128}(\.(sig|att|sbom))?$/.test(tag);
+}

@@ -215,18 +215,17 @@ describe.skipIf(!haveDockerRegistry)("a real registry", () => {
     box.ok(["rmi", name]);
   });
 
-  test("all tags, each by itself", () => {
-    const scopes = { [host]: REJECT, [`${host}/team/app:1`]: ACCEPT };
-    const outcome = box.berth([
-      "--signature-policy",
-      policy({ docker: scopes }),
-      "pull",
-      "-q",
-      "-a",
-      `${host}/team/bare`,
-    ]);
-    expect(outcome.code).toBe(125);
-    expect(outcome.stderr).toContain(`scope "${host}" of transport "docker"`);
+  test("all tags, each by itself, without what is attached", async () => {
+    const app = `${host}/team/app`;
+    await attach("team/app", cosign2(key, { digest, reference: `${app}:1` }));
+    const all = (scopes: object) =>
+      box.berth(["--signature-policy", policy({ docker: scopes }), "pull", "-q", "-a", app]);
+    const refusal = all({ [host]: REJECT, [`${app}:1`]: ACCEPT });
+    expect(refusal.code).toBe(125);
+    expect(refusal.stderr).toContain(`scope "${host}" of transport "docker"`);
+    expect(all({ [app]: signed(REPOSITORY) }).code).toBe(0);
+    expect(images()).toEqual([`${app}:1`, `${app}:2`, "localhost/busybox:latest"].toSorted());
+    box.ok(["untag", "localhost/busybox", `${app}:1`, `${app}:2`]);
   });
 
   test("copies", () => {
