@@ -32,8 +32,8 @@ afterEach(() => fixture[Symbol.dispose]());
 
 const at = (name: string): string => join(fixture.path, name);
 
-function copy(source: string, destination: string, more: Partial<CopyImageRequest> = {}) {
-  return copyImage(ctx, fixture.engine, {
+function copy(source: string, destination: string, more: Partial<CopyImageRequest> = {}, within = ctx) {
+  return copyImage(within, fixture.engine, {
     source: parsePlace(source),
     destination: parsePlace(destination),
     multiArch: "all",
@@ -286,6 +286,22 @@ describe("a destination", () => {
     };
     expect(manifests).toHaveLength(2);
   });
+});
+
+test("a copy that is given up leaves nothing, not even directories it made", async () => {
+  const places = [...destinations(), `oci:${at("out/deep/er")}:v1`, `dir:${at("out/deep/er")}`];
+  for (const destination of places) {
+    const abort = new AbortController();
+    const within = createCtx({
+      signal: abort.signal,
+      progress: ({ status }) => {
+        if (status === "uploading") abort.abort();
+      },
+    });
+    const error = await failure(copy(`oci:${layout}`, destination, {}, within));
+    expect({ destination, kind: error.kind }).toEqual({ destination, kind: "canceled" });
+    expectNothing();
+  }
 });
 
 describe("names in a layout", () => {
