@@ -89,11 +89,18 @@ export class ArchiveLayout implements ImageLayout {
       return;
     }
     if (type !== "file") throw hostile(name, "is neither a file, a link nor a directory");
-    if (DOCUMENTS.has(name)) this.#documents.set(name, await inMemory(member, name));
+    if (DOCUMENTS.has(name)) this.#keepDocument(name, await inMemory(member, name));
     else if (!IGNORED.test(name)) {
       this.#links.delete(name);
       this.#files.set(name, await this.#store(ctx, { name, size, member }, lease));
     }
+  }
+
+  /** Two different ones are what two readers would see two different images in. */
+  #keepDocument(name: string, bytes: Uint8Array): void {
+    const before = this.#documents.get(name);
+    if (before !== undefined && !Buffer.from(before).equals(bytes)) throw hostile(name, "is there twice");
+    this.#documents.set(name, bytes);
   }
 
   async #store(

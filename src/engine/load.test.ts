@@ -1,22 +1,20 @@
 // save → load, both ways with skopeo, and archives that are wrong on purpose.
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import {
   collect,
-  describe as describeBytes,
   engineFixture,
   type EngineFixture,
   makeImage,
-  type MadeImage,
   streamOf,
   tarOf,
 } from "../../test/fake/engine.ts";
+import { dockerArchive, rawTar, text } from "../../test/fake/archives.ts";
 import { failure } from "../../test/fake/failure.ts";
-import { type TarHeader, TarWriter } from "../archive/tar-writer.ts";
 import { createCtx } from "../core/ctx.ts";
-import { digestHex, digestOf } from "../image/digest.ts";
+import { digestOf } from "../image/digest.ts";
 import { importRootfs } from "./import.ts";
 import { load } from "./load.ts";
 import { save, type SaveRequest } from "./save.ts";
@@ -37,42 +35,6 @@ async function run(...argv: string[]): Promise<void> {
   const child = Bun.spawn(argv, { stdio: ["ignore", "ignore", "pipe"] });
   const err = await new Response(child.stderr).text();
   if ((await child.exited) !== 0) throw new Error(`${argv.join(" ")}: ${err}`);
-}
-
-/** A tar of headers and contents as they are given. */
-function rawTar(
-  ...members: (Omit<TarHeader, "name"> & { name: string; bytes?: Uint8Array | string })[]
-): Uint8Array {
-  const tar = new TarWriter();
-  const parts = members.flatMap(({ name, bytes = "", ...header }) => {
-    const content = Buffer.from(bytes as string);
-    return [
-      tar.header({ ...header, name: Buffer.from(name), size: content.length }),
-      content,
-      tar.padding(content.length),
-    ];
-  });
-  return Buffer.concat([...parts, tar.end()]);
-}
-
-const text = (value: string): Uint8Array => new TextEncoder().encode(value);
-
-/** Docker's archive before version 25. */
-function dockerArchive(
-  image: MadeImage,
-  tars: Uint8Array[],
-  tags: string[] | null,
-): Record<string, string | Uint8Array> {
-  const config = `${digestHex(image.configDigest)}.json`;
-  const files: Record<string, string | Uint8Array> = { [config]: image.config, repositories: "{}" };
-  const Layers = tars.map((tar, i) => {
-    files[`layer${i}/VERSION`] = "1.0";
-    files[`layer${i}/json`] = "{}";
-    files[`layer${i}/layer.tar`] = tar;
-    return `layer${i}/layer.tar`;
-  });
-  files["manifest.json"] = JSON.stringify([{ Config: config, RepoTags: tags, Layers }]);
-  return files;
 }
 
 function loadBytes(bytes: Uint8Array) {
@@ -243,123 +205,6 @@ describe("Docker's old archives", () => {
       return member;
     });
     expect((await loadBytes(rawTar(...linked))).ids).toEqual([twice.configDigest]);
-  });
-});
-
-describe("what is wrong is refused and changes nothing", () => {
-  const image = makeImage([first]);
-  const good = dockerArchive(image, [first], ["x:1"]);
-  const manifest = (entry: object) =>
-    JSON.stringify([{ Config: `${digestHex(image.configDigest)}.json`, RepoTags: [], ...entry }]);
-  const link = (linkName: string, type: "symlink" | "hardlink" = "symlink") =>
-    rawTar(
-      { name: "manifest.json", type: "file", bytes: manifest({ Layers: ["l"] }) },
-      { name: `${digestHex(image.configDigest)}.json`, type: "file", bytes: image.config },
-      { name: "l", type, linkName: text(linkName) },
-    );
-  const oci = (files: Record<string, string | Uint8Array>) => tarOf({ "oci-layout": "{}", ...files });
-  const index = (...manifests: object[]) => JSON.stringify({ schemaVersion: 2, manifests });
-  const cases: [name: string, archive: Uint8Array, expected: object][] = [
-    ["nothing", new Uint8Array(), { kind: "invalid-argument", reason: "not-an-archive" }],
-    ["no tar", text("hello ".repeat(200)), {}],
-    ["a root file system", tarOf({ "etc/passwd": "root" }), { reason: "not-an-archive" }],
-    ["a truncated archive", tarOf(good).subarray(0, 2500), { kind: "data-loss" }],
-    ["truncated gzip", gzipSync(tarOf(good)).subarray(0, 200), { kind: "data-loss" }],
-    [
-      "truncated xz",
-      Bun.spawnSync(["xz", "-0c"], { stdin: tarOf(good) }).stdout.subarray(0, 200),
-      { kind: "data-loss" },
-    ],
-    [
-      "a name that leads out",
-      rawTar({ name: "../../x", type: "file", bytes: "x" }),
-      { reason: "archive-member" },
-    ],
-    ["an absolute name", rawTar({ name: "/etc/x", type: "file", bytes: "x" }), { reason: "archive-member" }],
-    [
-      "a device",
-      rawTar({ name: "x", type: "char", device: { major: 1, minor: 5 } }),
-      { reason: "archive-member" },
-    ],
-    ["a fifo", rawTar({ name: "x", type: "fifo" }), { reason: "archive-member" }],
-    ["a layer that is a link to the host", link("/etc/passwd"), { reason: "archive-member" }],
-    ["a layer that is a link outwards", link("../../etc/passwd"), { reason: "archive-member" }],
-    ["a layer that is a hard link outwards", link("../etc/passwd", "hardlink"), { reason: "archive-member" }],
-    ["a layer that is a link to nothing", link("nothing"), { reason: "archive-incomplete" }],
-    ["a layer that is a link to itself", link("l"), { reason: "archive-incomplete" }],
-    ["a manifest that is no JSON", tarOf({ "manifest.json": "[{" }), { kind: "invalid-argument" }],
-    ["a manifest of nothing", tarOf({ "manifest.json": "[]" }), { kind: "invalid-argument" }],
-    ["a manifest of null", tarOf({ "manifest.json": "[null]" }), { kind: "invalid-argument" }],
-    ["an entry without a config", tarOf({ "manifest.json": "[{}]" }), { kind: "invalid-argument" }],
-    [
-      "layers of numbers",
-      tarOf({ "manifest.json": '[{"Config":"x","Layers":[1]}]' }),
-      { kind: "invalid-argument" },
-    ],
-    [
-      "a malformed name",
-      tarOf({ ...good, "manifest.json": manifest({ Layers: ["layer0/layer.tar"], RepoTags: ["A B"] }) }),
-      { kind: "invalid-argument" },
-    ],
-    [
-      "a missing layer",
-      tarOf({ ...good, "manifest.json": manifest({ Layers: ["other"] }) }),
-      { reason: "archive-incomplete" },
-    ],
-    [
-      "a layer too many",
-      tarOf({ ...good, "manifest.json": manifest({ Layers: ["layer0/layer.tar", "layer0/layer.tar"] }) }),
-      { reason: "layer-count-mismatch" },
-    ],
-    ["a layer of other bytes", tarOf({ ...good, "layer0/layer.tar": second }), { kind: "data-loss" }],
-    ["a blob of other bytes", oci({ [`blobs/sha256/${"a".repeat(64)}`]: "x" }), { kind: "data-loss" }],
-    ["an index that is no index", oci({ "index.json": image.manifest }), { kind: "invalid-argument" }],
-    ["an empty index", oci({ "index.json": index() }), { kind: "invalid-argument" }],
-    [
-      "an index of what is not there",
-      oci({ "index.json": index(describeBytes(image.mediaType, image.manifest)) }),
-      { kind: "not-found" },
-    ],
-    [
-      "a digest that is a path",
-      oci({ "index.json": index({ mediaType: image.mediaType, digest: "sha256:../../x", size: 1 }) }),
-      { reason: "invalid-digest" },
-    ],
-    ["a huge index", oci({ "index.json": Buffer.alloc(5_000_000, " ") }), { kind: "resource-exhausted" }],
-  ];
-  test.each(cases)("%s", async (_name, archive, expected) => {
-    expect(await failure(loadBytes(archive))).toMatchObject(expected);
-    expectEmpty();
-  });
-
-  test("one bad image of two", async () => {
-    const other = dockerArchive(makeImage([second]), [first], ["y:1"]);
-    const [a] = JSON.parse(good["manifest.json"] as string) as object[];
-    const [b] = JSON.parse((other["manifest.json"] as string).replace("layer0/", "bad/")) as object[];
-    const files = { ...other, ...good, "bad/layer.tar": first, "manifest.json": JSON.stringify([a, b]) };
-    expect(await failure(loadBytes(tarOf(files)))).toMatchObject({ kind: "data-loss" });
-    expectEmpty();
-  });
-
-  test("a missing path, and links in a directory", async () => {
-    expect(await failure(load(ctx, fixture.engine, { source: { path: "/nonexistent" } }))).toMatchObject({
-      kind: "not-found",
-    });
-    const path = join(fixture.path, "layout");
-    mkdirSync(join(path, "blobs/sha256"), { recursive: true });
-    writeFileSync(join(path, "index.json"), index(describeBytes(image.mediaType, image.manifest)));
-    symlinkSync("/etc/passwd", join(path, "blobs/sha256", digestHex(image.manifestDigest)));
-    expect(await failure(load(ctx, fixture.engine, { source: { path } }))).toMatchObject({
-      kind: "not-found",
-    });
-    expectEmpty();
-  });
-
-  test("members that no image needs do not stay", async () => {
-    const archive = tarOf({ ...good, "junk.bin": Buffer.alloc(100_000, "j") });
-    const { ids } = await loadBytes(archive);
-    expect(fixture.engine.content.has(digestOf(Buffer.alloc(100_000, "j")))).toBe(false);
-    expect(fixture.engine.images.resolve(ids[0] as string).id).toBe(image.configDigest);
   });
 });
 
