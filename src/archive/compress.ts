@@ -73,7 +73,9 @@ export async function peekCompression(
   while (head.length < HEAD) {
     const next = await iterator.next();
     if (next.done === true) break;
-    head = head.length === 0 ? next.value : Buffer.concat([head, next.value]);
+    // The source may take back a chunk when the next is asked for.
+    const isEnough = head.length === 0 && next.value.length >= HEAD;
+    head = isEnough ? next.value : Buffer.concat([head, next.value]);
   }
   return { compression: detectCompression(head), stream: rejoin(head, iterator) };
 }

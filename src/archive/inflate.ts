@@ -43,7 +43,7 @@ interface Inflater {
   state: WriteState;
   /** Called when a write is over. */
   onWritten: () => void;
-  error: unknown;
+  error: Error | undefined;
 }
 
 /**

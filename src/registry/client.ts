@@ -63,7 +63,8 @@ class Client implements RegistryClient {
   async *blob(ctx: Ctx, descriptor: Descriptor, offset = 0): AsyncGenerator<Uint8Array, void, undefined> {
     const inline = inlineData(descriptor);
     if (inline !== undefined) {
-      yield inline.subarray(offset);
+      // Memory of its own: the receiver may free it.
+      yield Uint8Array.from(inline.subarray(offset));
       return;
     }
     const position = { descriptor, offset };

@@ -23,6 +23,7 @@ export class BlobSource implements Disposable {
   #ended = false;
   #reading = false;
   #head: Uint8Array = new Uint8Array(0);
+  #last: Uint8Array | undefined;
 
   constructor(ctx: Ctx, source: ByteSource, onBytes?: (bytes: number) => void) {
     this.#ctx = ctx;
@@ -94,6 +95,7 @@ export class BlobSource implements Disposable {
   }
 
   async #next(): Promise<Uint8Array | undefined> {
+    this.#free();
     if (this.#ended) return undefined;
     const old = await this.#existing?.next();
     if (old?.done === false) return this.#counted(old.value);
@@ -127,7 +129,14 @@ export class BlobSource implements Disposable {
     return typeof source === "function" ? source(this.#writer?.existing ?? 0) : source;
   }
 
+  /** The consumer is done with the last chunk, since it asks for the next one. */
+  #free(): void {
+    if (typeof this.#source === "function") (this.#last?.buffer as ArrayBuffer | undefined)?.transfer(0);
+    this.#last = undefined;
+  }
+
   #counted(chunk: Uint8Array): Uint8Array {
+    this.#last = chunk;
     if (this.#head.length < HEAD) this.#head = Buffer.concat([this.#head, chunk.subarray(0, HEAD)]);
     this.#consumed += chunk.byteLength;
     this.#onBytes?.(this.#consumed);

@@ -100,9 +100,10 @@ export async function unpack(
   using _lock = claim?.lock;
   return await retryFresh(async (again) => {
     if (again) fresh.empty();
-    const bytes = claim?.found === undefined ? request.source : deps.content.stream(claim.found.digest);
+    const found = claim?.found;
+    const bytes = found === undefined ? request.source : () => deps.content.stream(found.digest);
     using source = new BlobSource(ctx, bytes, request.onBytes);
-    if (request.keepBlob && claim?.found === undefined) source.keepAs(deps, blob, again);
+    if (request.keepBlob && found === undefined) source.keepAs(deps, blob, again);
     failpoint("storage.layer.start");
     const unpacked = await feedUnpack(ctx, work, { request, fresh, source });
     const kept = (await source.commit(lease)) ?? claim?.found;

@@ -45,15 +45,7 @@ const SELECT = `SELECT l.chain_id, l.diff_id, l.parent, l.blob, l.media_type, b.
 type InFlight = Map<Digest, Promise<LayerRecord>>;
 
 export function createLayers(parts: Omit<LayerDeps, "pool" | "treeSync">): LayerStore {
-  let pool: UnpackPool | undefined;
-  const deps: LayerDeps = {
-    ...parts,
-    treeSync: new TreeSync(parts.sys, parts.paths.ingest),
-    pool: async () => {
-      const { UnpackPool: Pool } = await import("./unpack-pool.ts");
-      return (pool ??= new Pool(parts.unpackCommand, parts.paths.root));
-    },
-  };
+  const deps = complete(parts);
   const inFlight: InFlight = new Map();
   const get = (chainId: Digest): LayerRecord | undefined => getLayer(deps, chainId);
   const workOf = ({ lease, parent }: Pick<ApplyRequest, "lease" | "parent">): Work => ({
@@ -108,6 +100,22 @@ export function createLayers(parts: Omit<LayerDeps, "pool" | "treeSync">): Layer
         return other.layers.tar(ctx, chainId);
       }
       return layerTarStream(ctx, deps, layer);
+    },
+  };
+}
+
+/** How long unpackers wait for another layer. */
+const IDLE_MS = 200;
+
+/** With what all layers of this process share. */
+function complete(parts: Omit<LayerDeps, "pool" | "treeSync">): LayerDeps {
+  let pool: UnpackPool | undefined;
+  return {
+    ...parts,
+    treeSync: new TreeSync(parts.sys, parts.paths.ingest),
+    pool: async () => {
+      const { UnpackPool: Pool } = await import("./unpack-pool.ts");
+      return (pool ??= new Pool(parts.unpackCommand, parts.paths.root, IDLE_MS));
     },
   };
 }

@@ -75,7 +75,8 @@ export interface Lease extends Disposable {
 
 /**
  * Bytes on their way into the store. A function can begin anywhere: it is called once, with the offset to go on from, where an
- * earlier attempt at the same blob has left its beginning; what it fails after stays for the next one.
+ * earlier attempt at the same blob has left its beginning; what it fails after stays for the next one. Its chunks are each their own
+ * memory and the receiver's, which frees it without waiting for the collector: a layer's worth of garbage comes in a second.
  */
 export type ByteSource = AsyncIterable<Uint8Array> | ((offset: number) => AsyncIterable<Uint8Array>);
 

@@ -1,6 +1,6 @@
 /**
  * Unpackers for many archives: a few at work at a time, each used again, because a fresh program takes longer to begin than a
- * small layer takes to unpack. They are ended as soon as no job is left.
+ * small layer takes to unpack. They are ended when no job has come for a moment.
  */
 import { type Ctx, checkCanceled } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
@@ -16,11 +16,13 @@ export class UnpackPool {
   readonly #idle: Unpacker[] = [];
   /** First come, first served. */
   readonly #waiting: (() => void)[] = [];
+  readonly #idleMs: number;
   #busy = 0;
 
   /** `command` starts this program as the unpacker; `whose` is a path for people who look at the list of processes. */
-  constructor(command: string[], whose: string) {
+  constructor(command: string[], whose: string, idleMs = 0) {
     this.#command = [...command, whose];
+    this.#idleMs = idleMs;
   }
 
   /** As `Unpacker.run`, when it is this job's turn. Errors: canceled, and those. */
@@ -67,6 +69,13 @@ export class UnpackPool {
     // The place goes over to whoever waits.
     if (next !== undefined) return next();
     this.#busy--;
+    if (this.#busy > 0) return;
+    if (this.#idleMs === 0) this.#end();
+    // A command that ends before takes them with it.
+    else setTimeout(() => this.#end(), this.#idleMs).unref();
+  }
+
+  #end(): void {
     if (this.#busy > 0) return;
     for (const idle of this.#idle.splice(0)) idle[Symbol.dispose]();
   }
