@@ -78,7 +78,7 @@ function jsonOf(step: HistoryLine, look: Look): object {
 export const historyCommand = defineCommand({
   usage: "[options] IMAGE",
   description:
-    "Shows the steps an image was made of, the last one first. A step is named after the image that ends with it, if that is here.",
+    "Shows the steps an image was made of, the last one first.\nA step has the ID of the image that ends with it, if that is here.",
   examples: ["history site:1", "history --no-trunc --format '{{.CreatedBy}}' site:1"],
   flags: {
     ...formatFlag,
