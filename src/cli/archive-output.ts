@@ -114,5 +114,17 @@ export async function standardInputPath(): Promise<string | undefined> {
 
 /** Standard input as chunks. */
 export async function* standardInput(): AsyncIterable<Uint8Array> {
-  yield* Bun.stdin.stream() as unknown as AsyncIterable<Uint8Array>;
+  // Of a file Bun reads from the beginning, whatever has been read of it.
+  if (fstatSync(0).isFile()) yield* fileInput();
+  else yield* Bun.stdin.stream() as unknown as AsyncIterable<Uint8Array>;
+}
+
+/** From where it has been read to; each chunk its own memory. */
+function* fileInput(): Generator<Uint8Array> {
+  for (;;) {
+    const chunk = new Uint8Array(CHUNK);
+    const count = readSync(0, chunk);
+    if (count === 0) return;
+    yield chunk.subarray(0, count);
+  }
 }

@@ -17,8 +17,14 @@ import { type FoundImage, findImages } from "./load-images.ts";
 import { DirectoryLayout, type ImageLayout } from "./load-layout.ts";
 import { layoutSignatures } from "./signatures.ts";
 
+export interface FileSource {
+  path: string;
+  /** The path says nothing about where the file lies ("/dev/stdin"). */
+  isNameless?: boolean;
+}
+
 export interface LoadRequest {
-  source: AsyncIterable<Uint8Array> | { path: string };
+  source: AsyncIterable<Uint8Array> | FileSource;
   /** Of an image for several platforms this one; this host's when absent. */
   platform?: string;
   /** Such an image becomes an index in the store, with all platforms that the archive has. */
@@ -81,7 +87,8 @@ async function loadPath(
   request: LoadRequest,
   kind: "directory" | "file",
 ): Promise<Loaded> {
-  const { path } = request.source as { path: string };
+  const source = request.source as FileSource;
+  const { path } = source;
   const { TarFileLayout } = await import("./transfer/tar-file-layout.ts");
   using layout =
     kind === "directory"
@@ -89,7 +96,7 @@ async function loadPath(
       : await TarFileLayout.open(ctx, engine, path);
   using lease = engine.leases.take("load");
   const isDirectory = kind === "directory";
-  return await loadLayout(ctx, engine, { request, layout, lease, isDirectory, path: realpathSync(path) });
+  return await loadLayout(ctx, engine, { request, layout, lease, isDirectory, ...placeOf(source) });
 }
 
 async function loadStream(ctx: Ctx, engine: Engine, request: LoadRequest): Promise<Loaded> {
@@ -99,8 +106,13 @@ async function loadStream(ctx: Ctx, engine: Engine, request: LoadRequest): Promi
   using lease = engine.leases.take("load");
   const stream = "path" in source ? fileStream(source.path) : source;
   const layout = await ArchiveLayout.read(ctx, engine, plainStream(ctx, stream), lease);
-  const place = "path" in source ? { path: realpathSync(source.path) } : {};
+  const place = "path" in source ? placeOf(source) : {};
   return await loadLayout(ctx, engine, { request, layout, lease, isDirectory: false, ...place });
+}
+
+/** Without links: what a policy's scopes are about. */
+function placeOf({ path, isNameless }: FileSource): { path?: string } {
+  return isNameless === true ? {} : { path: realpathSync(path) };
 }
 
 interface LoadedPlace {

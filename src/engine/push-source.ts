@@ -1,7 +1,8 @@
 /** What a name means where an image, an index or an artifact may be meant: for push and save. */
 import { fail } from "../core/error.ts";
 import { isIndex } from "../image/manifest.ts";
-import { parsePlatform, selectPlatform } from "../image/platform.ts";
+import type { Platform } from "../image/image.ts";
+import { formatPlatform, parsePlatform, platformMatches, selectPlatform } from "../image/platform.ts";
 import { formatReference, parseReference } from "../image/reference.ts";
 import type { ImageRecord, ManifestRecord } from "../storage/storage.ts";
 import type { Engine } from "./engine.ts";
@@ -26,7 +27,8 @@ export function chosenDocument(
   platform: string | undefined,
 ): StoredDocument {
   if (source.kind === "image") {
-    const { manifest: document, manifestDigest: digest } = source.record;
+    const { manifest: document, manifestDigest: digest, config } = source.record;
+    if (platform !== undefined) checkPlatform(platform, config);
     return { bytes: engine.content.read(digest), digest, document };
   }
   const { digest, document } = source.record;
@@ -38,6 +40,14 @@ export function chosenDocument(
   throw fail("not-found", `manifest "${entry.digest}" of the index is not in the store`, {
     reason: "sparse-index",
     hint: "pull the index with --all-platforms first",
+  });
+}
+
+function checkPlatform(wanted: string, found: Platform): void {
+  if (platformMatches(parsePlatform(wanted), found)) return;
+  throw fail("not-found", `no image for platform "${wanted}"`, {
+    reason: "no-matching-platform",
+    hint: `available: ${formatPlatform(found)}`,
   });
 }
 
