@@ -121,7 +121,7 @@ const storageFlags = {
     value: "MODE",
     default: "anonymous",
     choices: ["anonymous", "bind", "tmpfs", "ignore"],
-    help: "What the image's volumes become: anonymous, bind, tmpfs, ignore",
+    help: "The image's volumes as: anonymous, bind, tmpfs, ignore",
   },
   mount: { type: "list", value: "type=T,KEY=VALUE,…", help: "Mount a bind, volume, tmpfs, image or devpts" },
   tmpfs: { type: "list", value: "PATH[:OPTIONS]", help: "Mount a tmpfs" },
