@@ -1,4 +1,5 @@
 import { afterAll, describe, expect, test } from "bun:test";
+import * as fc from "fast-check";
 import {
   attachment,
   BUNDLE_TYPE,
@@ -493,5 +494,68 @@ describe("what a policy asks in vain", () => {
     const said = await check({ type: "sigstoreSigned", keyPath: path }, {});
     expect(said).toContain(`"${path}"`);
     expect(said).not.toContain("PRIVATE");
+  });
+});
+
+describe("bytes that somebody has meddled with", () => {
+  const other = makeKey();
+  const options = { log, certificate: authority.issue(other) };
+  const originals: [string, object, Buffer][] = [
+    ["a bundle", signedBy(key, ANY_TAG), Buffer.from(JSON.stringify(cosign3(key, { digest })))],
+    [
+      "a bundle with a certificate",
+      keyless(),
+      Buffer.from(JSON.stringify(cosign3(other, { digest }, options))),
+    ],
+  ];
+
+  test.each(originals)("%s: refused or as before, never a crash", async (_, requirement, original) => {
+    const bundle = fc
+      .array(fc.tuple(fc.nat(original.length - 1), fc.nat(255)), { minLength: 1, maxLength: 4 })
+      .map((changes) => {
+        const changed = Buffer.from(original);
+        for (const [at, byte] of changes) changed[at] = byte;
+        return changed;
+      });
+    await fc.assert(
+      fc.asyncProperty(bundle, async (changed) => {
+        const said = await check(requirement, { [digest]: [{ kind: "bundle", bytes: changed }] });
+        // What is signed must be what it was; what is not (the key's hint, a name of a field without meaning) may differ.
+        const isSame = (field: string) => partOf(changed, field) === partOf(original, field);
+        if (said === "allowed") expect(isSame("payload") && isSame("payloadType")).toBe(true);
+        else expect(said).toContain("its only one does not count");
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  function partOf(bytes: Buffer, field: string): unknown {
+    try {
+      const bundle = JSON.parse(bytes.toString()) as { dsseEnvelope?: Record<string, unknown> };
+      const value = bundle.dsseEnvelope?.[field];
+      return field === "payload" ? Buffer.from(String(value), "base64").toString("hex") : value;
+    } catch {
+      return undefined;
+    }
+  }
+
+  test("payloads and annotations of any kind", async () => {
+    const keys = ["signature", "bundle", "certificate", "chain"];
+    const annotations = fc.dictionary(
+      fc.constantFrom(
+        "dev.cosignproject.cosign/signature",
+        ...keys.map((name) => `dev.sigstore.cosign/${name}`),
+      ),
+      fc.oneof(fc.string(), fc.base64String(), fc.json()),
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.uint8Array(), annotations, async (payload, given) => {
+        const found = { kind: "attachment", payload, annotations: given } as const;
+        for (const requirement of [signedBy(key), keyless()]) {
+          expect(await check(requirement, { [digest]: [found] })).toContain("does not count");
+        }
+      }),
+      { numRuns: 200 },
+    );
   });
 });
