@@ -1,5 +1,4 @@
 /** A manifest in the other family's words: OCI (image-spec) or Docker's schema 2. Bytes that need no change stay what they are. */
-import type { Compression } from "../archive/archive.ts";
 import { fail } from "../core/error.ts";
 import { digestOf, excerpt } from "./digest.ts";
 import type { Descriptor, Digest, Index, Manifest } from "./image.ts";
@@ -18,6 +17,9 @@ import {
 } from "./media-types.ts";
 
 export type ImageFormat = "oci" | "docker";
+
+/** What media types of layers have a word for. */
+type LayerCompression = "none" | "gzip" | "zstd";
 
 const TYPES = {
   oci: { manifest: OCI_MANIFEST, index: OCI_INDEX, config: OCI_CONFIG },
@@ -38,13 +40,17 @@ export function imageFormat(mediaType: string): ImageFormat {
 }
 
 /** What a layer's media type says about its bytes. */
-export function layerCompression(mediaType: string): Compression {
+export function layerCompression(mediaType: string): LayerCompression {
   if (/[.+]gzip$/.test(mediaType)) return "gzip";
   return /[.+]zstd$/.test(mediaType) ? "zstd" : "none";
 }
 
 /** Docker has no type for zstd: what some tools wrote all the same is named here. */
-export function layerMediaType(format: ImageFormat, compression: Compression, isForeign = false): string {
+export function layerMediaType(
+  format: ImageFormat,
+  compression: LayerCompression,
+  isForeign = false,
+): string {
   const suffix = compression === "none" ? "" : `${format === "oci" ? "+" : "."}${compression}`;
   if (!isForeign) return (format === "oci" ? OCI_LAYER : DOCKER_LAYER) + suffix;
   return format === "oci"
