@@ -23,12 +23,29 @@ const VALUE_WORD: Record<FlagType, string> = {
   size: "SIZE",
 };
 
+const LONGEST_LINE = 110;
+
+/** Between words; a line break of the author's stays. */
+function wrap(text: string, width: number): string[] {
+  return text.split("\n").flatMap((paragraph) => {
+    const lines = [""];
+    for (const word of paragraph.split(" ")) {
+      const line = lines.at(-1) as string;
+      if (line === "") lines[lines.length - 1] = word;
+      else if (line.length + 1 + word.length <= width) lines[lines.length - 1] = `${line} ${word}`;
+      else lines.push(word);
+    }
+    return lines;
+  });
+}
+
 /** Two columns, the second aligned. */
 function columns(rows: [string, string][], indent = "  "): string[] {
   const width = Math.min(34, Math.max(0, ...rows.map(([left]) => left.length)));
+  const margin = `\n${indent}${" ".repeat(width)}  `;
   return rows.map(([left, right]) => {
-    const gap = left.length > width ? `\n${indent}${" ".repeat(width)}` : " ".repeat(width - left.length);
-    return `${indent}${left}${gap}  ${right}`.trimEnd();
+    const gap = left.length > width ? margin : `${" ".repeat(width - left.length)}  `;
+    return `${indent}${left}${gap}${wrap(right, LONGEST_LINE - margin.length).join(margin)}`.trimEnd();
   });
 }
 
@@ -90,7 +107,8 @@ export function groupHelp(program: string, path: string[], table: EntryTable): s
 }
 
 export function commandHelp(program: string, path: string[], command: AnyCommand): string {
-  const lines = [`Usage: ${[program, ...path, command.usage].join(" ").trimEnd()}`, "", command.description];
+  const lines = [`Usage: ${[program, ...path, command.usage].join(" ").trimEnd()}`, ""];
+  lines.push(...wrap(command.description, LONGEST_LINE));
   if (visibleFlags(command.flags).length > 0) lines.push("", "Options:", ...flagLines(command.flags));
   const examples = command.examples ?? [];
   if (examples.length > 0)
