@@ -42,8 +42,8 @@ const MAX_NESTING = 4;
 
 /**
  * The image, in the store and named. With `allTags` the last of them. Nothing is visible before all of it is
- * verified, and of a pull that fails nothing is left but the beginnings of broken downloads, for the next one to go on with. Errors: not-found, unauthenticated, permission-denied, unavailable,
- * data-loss, resource-exhausted, invalid-argument, canceled.
+ * verified, and of a pull that fails nothing is left but the beginnings of broken downloads, for the next one to go on with.
+ * Errors: not-found, unauthenticated, permission-denied, unavailable, data-loss, resource-exhausted, invalid-argument, canceled.
  */
 export async function pull(ctx: Ctx, engine: Engine, request: PullRequest): Promise<ImageRecord> {
   const wanted = request.platform === undefined ? undefined : parsePlatform(request.platform);
@@ -60,7 +60,10 @@ export async function pull(ctx: Ctx, engine: Engine, request: PullRequest): Prom
   const newerThan = request.policy === "newer" ? local : undefined;
   let last: unknown;
   for (const reference of names) {
-    const target = { client: openRegistry(reference, options), reference, wanted, newerThan };
+    const meanwhile = (): ImageRecord | undefined =>
+      request.policy === "missing" ? findLocal(engine, request, wanted) : undefined;
+    const client = openRegistry(reference, options);
+    const target: Target = { client, reference, wanted, newerThan, meanwhile };
     try {
       const image = await (request.allTags === true ? pullTags : pullOne)(ctx, engine, target);
       remember(reference);
@@ -132,6 +135,8 @@ interface Target {
   wanted: Platform | undefined;
   /** Returned as it is if the registry has nothing else under the name. */
   newerThan?: ImageRecord | undefined;
+  /** What another process has pulled while this one waited for it, if that will do. */
+  meanwhile: () => ImageRecord | undefined;
 }
 
 async function pullTags(ctx: Ctx, engine: Engine, target: Target): Promise<ImageRecord> {
@@ -144,7 +149,13 @@ async function pullTags(ctx: Ctx, engine: Engine, target: Target): Promise<Image
   }
   let last: ImageRecord | undefined;
   for (const one of (await target.client.tags(ctx)).filter((tag) => !isAttachmentTag(tag))) {
-    last = await pullOne(ctx, engine, { ...target, reference: { ...repository, tag: one } });
+    try {
+      last = await pullOne(ctx, engine, { ...target, reference: { ...repository, tag: one } });
+    } catch (error) {
+      // A repository may hold charts and the like beside its images.
+      if (!(error instanceof EngineError) || error.reason !== "not-an-image") throw error;
+      ctx.log.warn(`${error.message}; left out`);
+    }
   }
   if (last !== undefined) return last;
   throw fail("not-found", `"${repositoryName(repository)}" has no tags`, { reason: "no-tags" });
@@ -156,6 +167,8 @@ async function pullOne(ctx: Ctx, engine: Engine, target: Target): Promise<ImageR
   const what = formatReference(reference);
   // Of many pulls of one image one works and the others wait: they find what it has stored.
   using _turn = await FileLock.acquire(ctx, pullLock(engine, what, wanted));
+  const meanwhile = target.meanwhile();
+  if (meanwhile !== undefined) return meanwhile;
   const top = await (reference.digest === undefined
     ? client.manifest(ctx, reference.tag as string)
     : manifestByDigest(ctx, engine, { client, digest: reference.digest }));
