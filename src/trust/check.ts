@@ -89,12 +89,12 @@ async function checkSigned(ctx: Ctx, request: CheckRequest, { requirement, place
       checkCanceled(ctx);
       const problem = await signatureProblem(signature, { request, requirement, roots, document });
       if (problem === undefined) return;
-      nameless ||= problem.startsWith("it names no image");
+      nameless ||= /^it names no image|without a tag$/.test(problem);
       problems.set(problem, (problems.get(problem) ?? 0) + 1);
     }
   }
   const hint = nameless
-    ? 'pull it by digest, or let the policy say {"type":"matchRepository"} if that key signs nothing else: bundles name no tag'
+    ? 'pull it by digest, or let the policy say {"type":"matchRepository"} if that key signs nothing else: cosign signs no tag'
     : "have it signed by them, for example with cosign sign, or change the policy";
   throw refused(request, `demands a signature by ${signers(requirement)}, and ${summary(problems)}`, hint);
 }

@@ -100,7 +100,8 @@ export function identityProblem(
   if (signed === undefined) return namelessProblem(identity, wanted);
   const name = parsed(signed);
   if (name === undefined) return `it is for "${excerpt(signed)}", which is no image name`;
-  return matches(identity, name, wanted) ? undefined : `it is for "${formatReference(name)}"`;
+  if (matches(identity, name, wanted)) return undefined;
+  return `it is for "${formatReference(name)}"${isNameOnly(name) ? " without a tag" : ""}`;
 }
 
 function namelessProblem({ type }: SignedIdentity, wanted: Reference | undefined): string | undefined {

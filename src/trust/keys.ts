@@ -2,6 +2,7 @@
 import { createHash, createPublicKey, type KeyObject, verify } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
 import { fail, ioText } from "../core/error.ts";
+import { isEd25519ph } from "./ed25519ph.ts";
 import type { Material } from "./trust.ts";
 
 const MAX_KEY_BYTES = 1024 * 1024;
@@ -74,9 +75,14 @@ export function keyProblem({ asymmetricKeyType, asymmetricKeyDetails }: KeyObjec
 /** The hash that goes with a curve; cosign takes SHA-256 for all where it signs simple signing payloads. */
 const CURVE_HASH: Record<string, string> = { secp384r1: "sha384", secp521r1: "sha512" };
 
-/** ECDSA signatures in DER, RSA in PKCS #1 v1.5, Ed25519 over the bytes themselves. */
+/** ECDSA signatures in DER, RSA in PKCS #1 v1.5, Ed25519 over the bytes themselves (podman) or over their SHA-512 (cosign). */
 export function isSignedBy(key: KeyObject, bytes: Uint8Array, signature: Uint8Array): boolean {
   if (keyProblem(key) !== undefined) return false;
+  const isPlain = isVerified(key, bytes, signature);
+  return isPlain || (key.asymmetricKeyType === "ed25519" && isEd25519ph(rawEd25519(key), bytes, signature));
+}
+
+function isVerified(key: KeyObject, bytes: Uint8Array, signature: Uint8Array): boolean {
   return hashesOf(key).some((hash) => {
     try {
       return verify(hash, bytes, key, signature);
@@ -98,13 +104,18 @@ function spkiOf(key: KeyObject): Buffer<ArrayBuffer> {
   return Buffer.from(key.export({ type: "spki", format: "der" }));
 }
 
+/** The 32 bytes that end its SPKI. */
+function rawEd25519(key: KeyObject): Buffer {
+  return spkiOf(key).subarray(-32);
+}
+
 /** How a transparency log is called that signs with this key: `origin` is the name in its notes, which only logs with Ed25519 keys mix in. */
 export function logIds(key: KeyObject, origin: string | undefined): Buffer[] {
   const spki = spkiOf(key);
   const ids = [createHash("sha256").update(spki).digest()];
   if (key.asymmetricKeyType === "ed25519" && origin !== undefined) {
-    // c2sp.org/signed-note: name, newline, algorithm 1, the raw key, which ends its SPKI.
-    ids.push(createHash("sha256").update(`${origin}\n\u0001`).update(spki.subarray(-32)).digest());
+    // c2sp.org/signed-note: name, newline, algorithm 1, the raw key.
+    ids.push(createHash("sha256").update(`${origin}\n\u0001`).update(rawEd25519(key)).digest());
   }
   return ids;
 }
