@@ -44,6 +44,20 @@ describe.each(["gzip", "zstd"] as const)("parallel %s", (format) => {
     expect([exitCode, stdout.equals(bytes)]).toEqual([0, true]);
   });
 
+  test("several streams at a time share the threads and give what each alone gives", async () => {
+    const inputs = Array.from({ length: 4 }, (_, i) => Buffer.alloc(9_000_000 + i, `text ${i} `));
+    const alone: Buffer[] = [];
+    for (const bytes of inputs)
+      alone.push(await collect(parallelCompress(streamOf(bytes, 500_000), { format })));
+    const together = await Promise.all(
+      inputs.map((bytes) => collect(parallelCompress(streamOf(bytes, 500_000), { format }))),
+    );
+    expect(together.map((packed, i) => packed.equals(alone[i] as Buffer))).toEqual(Array(4).fill(true));
+    expect(together.map((packed, i) => READERS[format](packed).equals(inputs[i] as Buffer))).toEqual(
+      Array(4).fill(true),
+    );
+  });
+
   test("an error of the source ends it", async () => {
     const broken = async function* (): AsyncGenerator<Uint8Array> {
       yield new Uint8Array(9_000_000);
