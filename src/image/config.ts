@@ -21,7 +21,7 @@ import type { ContainerConfig, Digest, Healthcheck, HistoryEntry, ImageConfig } 
 import { hostPlatform } from "./platform.ts";
 
 /** Bytes; far above any real config and small enough to hold. */
-export const MAX_CONFIG_BYTES = 8 * 1024 * 1024;
+export const MAX_CONFIG_BYTES = 4 * 1024 * 1024;
 
 const WHAT = "image config";
 
