@@ -69,12 +69,11 @@ function asImage(engine: Engine, index: ManifestRecord, members: ImageRecord[]):
 function blobBytes(engine: Engine, { digest }: ManifestRecord, members: ImageRecord[]): number {
   const row = engine.db.get<{ bytes: number }>(
     `WITH RECURSIVE needed(id) AS (
-       SELECT ?1 UNION SELECT r.child FROM needed JOIN blob_refs r ON r.parent = needed.id
-     ) SELECT coalesce(sum(b.size), 0) AS bytes FROM needed JOIN blobs b ON b.digest = needed.id
-       WHERE b.digest NOT IN (
-         SELECT l.child FROM json_each(?2) i JOIN blob_refs m ON m.child = i.value JOIN blob_refs l ON l.parent = m.parent)`,
+       SELECT ?1 UNION SELECT r.child FROM needed CROSS JOIN blob_refs r ON r.parent = needed.id
+     ) SELECT coalesce(sum(b.size), 0) AS bytes FROM needed CROSS JOIN blobs b ON b.digest = needed.id
+       WHERE b.digest NOT IN (SELECT l.child FROM json_each(?2) i CROSS JOIN blob_refs l ON l.parent = i.value)`,
     digest,
-    JSON.stringify(members.map(({ id }) => id)),
+    JSON.stringify(members.map(({ manifestDigest }) => manifestDigest)),
   );
   return row?.bytes ?? 0;
 }

@@ -344,4 +344,28 @@ describe("lists made here", () => {
     expect(engine.manifests.list().length).toBe(1);
     expect(existsSync(engine.paths.blob(engine.manifests.resolve("both").digest))).toBe(true);
   });
+
+  // Took half a minute when the store was asked the wrong way round.
+  test("a list of 10,000 is listed and added to as any other", async () => {
+    const { engine } = fixture;
+    const image = imageFor(host, "own");
+    serve(image);
+    registry.addManifest("own", Buffer.from(image.manifest).toString());
+    await pull(ctx, engine, { reference: name("own"), policy: "always", ...options });
+    const many = Array.from({ length: 10_000 }, (_, i) => ({
+      mediaType: OCI_MANIFEST,
+      digest: digestOf(String(i)),
+      size: i,
+      platform: foreign,
+    }));
+    const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: OCI_INDEX, manifests: many }));
+    engine.manifests.put({ bytes, digest: digestOf(bytes), mediaType: OCI_INDEX, names: ["big"] });
+    const add = { list: "big", images: [name("own")], all: false, change: {}, indexAnnotations: {} };
+    await addToList(ctx, engine, { ...add, ...options });
+    const listed = listImages(ctx, engine, { all: false, filters: [] });
+    expect(listed.map((one) => one.name).toSorted()).toEqual(
+      [name("own"), "docker.io/library/big:latest"].toSorted(),
+    );
+    expect(engine.images.resolve("big").id).toBe(image.configDigest);
+  });
 });
