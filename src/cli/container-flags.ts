@@ -1,6 +1,24 @@
 /** The flags of `run` and `create`: what berth does, what it takes without effect, and what it refuses by name. */
 import type { FlagSpec, FlagTable } from "./flags.ts";
 
+/** How patient to be with a registry. */
+export const patienceFlags = {
+  retry: {
+    type: "int",
+    value: "N",
+    aliases: ["retry-times"],
+    help: "How often to try again after a failure (5)",
+  },
+  "retry-delay": {
+    type: "duration",
+    help: "Pause before the first try again, doubled before each further one (1s)",
+  },
+  "stall-timeout": {
+    type: "duration",
+    help: "How long a connection may bring nothing before it is taken for dead (30s)",
+  },
+} as const satisfies FlagTable;
+
 /** Where images come from; shared by everything that may pull or push. */
 export const registryFlags = {
   authfile: {
@@ -15,6 +33,7 @@ export const registryFlags = {
     help: "*.crt to trust and *.cert, *.key to show to the registry, instead of certs.d",
   },
   "disable-content-trust": { type: "bool", hidden: true, help: "No effect" },
+  ...patienceFlags,
   "tls-verify": { type: "bool", default: true, help: "Require HTTPS with a valid certificate" },
 } as const satisfies FlagTable;
 
@@ -183,7 +202,7 @@ const UNSUPPORTED_TEXT = `
   health-startup-interval health-startup-retries health-startup-success health-startup-timeout
   health-timeout hosts-file hostuser init-path ip6 link memory-swappiness
   network-alias passwd-entry personality pidfile pod pod-id-file preserve-fd preserve-fds
-  rdt-class requires retry retry-delay sdnotify seccomp-policy secret shm-size-systemd
+  rdt-class requires sdnotify seccomp-policy secret shm-size-systemd
   storage-opt subgidname subuidname systemd tz uidmap unsetenv volume-driver volumes-from
 `;
 

@@ -322,6 +322,10 @@ describe("createRequest", () => {
       tlsVerify: false,
       credentials: { username: "u", password: "p:w" },
     });
+    const patient = { retry: -1, "retry-delay": 50, "stall-timeout": 700, "tls-verify": true };
+    expect(registryOptions(patient, new Set()).retry).toEqual({ retries: 0, baseMs: 50, stallMs: 700 });
+    expect(registryOptions({ "tls-verify": true }, new Set())).not.toHaveProperty("retry");
+    expect(() => registryOptions({ ...patient, "stall-timeout": 0 }, new Set())).toThrow("--stall-timeout");
     expect(() => registryOptions({ creds: "secret", "tls-verify": true }, new Set())).toThrow(
       expect.not.objectContaining({ message: expect.stringContaining("secret") as string }),
     );

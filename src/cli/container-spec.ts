@@ -5,7 +5,7 @@ import { fail } from "../core/error.ts";
 import type { ContainerSpec, Resources } from "../container/container.ts";
 import type { CreateRequest } from "../engine/create.ts";
 import { parseExpose, parsePorts } from "../network/ports.ts";
-import type { RegistryOptions, ShortNameQuestion } from "../registry/registry.ts";
+import type { RegistryOptions, RetryPolicy, ShortNameQuestion } from "../registry/registry.ts";
 import { parseEnv, parseLabels, parsePairs } from "./container-env.ts";
 import type { createFlags } from "./container-flags.ts";
 import { checkTargets, parseMount, parseTmpfs, parseVolume } from "./container-mounts.ts";
@@ -235,6 +235,24 @@ interface RegistryValues {
   creds?: string | undefined;
   "cert-dir"?: string | undefined;
   "tls-verify": boolean;
+  retry?: number | undefined;
+  "retry-delay"?: number | undefined;
+  "stall-timeout"?: number | undefined;
+}
+
+/** The patience flags of container-flags.ts; undefined where none is given. Errors: invalid-argument. */
+export function patience(
+  flags: Pick<RegistryValues, "retry" | "retry-delay" | "stall-timeout">,
+): Partial<RetryPolicy> | undefined {
+  const { retry: retries, "retry-delay": baseMs, "stall-timeout": stallMs } = flags;
+  if (stallMs !== undefined && stallMs <= 0)
+    throw fail("invalid-argument", "--stall-timeout must be more than nothing", { reason: "flag-value" });
+  const policy: Partial<RetryPolicy> = {
+    ...(retries === undefined ? {} : { retries: Math.max(0, retries) }),
+    ...(baseMs === undefined ? {} : { baseMs: Math.max(0, baseMs) }),
+    ...(stallMs === undefined ? {} : { stallMs }),
+  };
+  return Object.keys(policy).length === 0 ? undefined : policy;
 }
 
 /** Asked only where there is a choice, so its code is loaded then. */
@@ -250,7 +268,7 @@ function credentialsFile(given: string): string {
   throw fail("not-found", `credentials file "${path}" does not exist`, { reason: "auth-file" });
 }
 
-/** `--authfile`, `--creds`, `--cert-dir` and `--tls-verify`. Errors: invalid-argument for credentials without a colon, not-found. */
+/** `--authfile`, `--creds`, `--cert-dir`, `--tls-verify` and how patient to be. Errors: invalid-argument for credentials without a colon, not-found. */
 export function registryOptions(flags: RegistryValues, changed: ReadonlySet<string>): RegistryOptions {
   const options: RegistryOptions = { choose };
   if (flags.authfile !== undefined) options.authFile = credentialsFile(flags.authfile);
@@ -263,6 +281,8 @@ export function registryOptions(flags: RegistryValues, changed: ReadonlySet<stri
       throw fail("invalid-argument", "invalid --creds: write it as USER:PASSWORD", { reason: "flag-value" });
     options.credentials = { username: flags.creds.slice(0, colon), password: flags.creds.slice(colon + 1) };
   }
+  const retry = patience(flags);
+  if (retry !== undefined) options.retry = retry;
   return options;
 }
 

@@ -3,7 +3,7 @@ import { fail } from "../core/error.ts";
 import type { Platform } from "../image/image.ts";
 import { hostPlatform, parsePlatform } from "../image/platform.ts";
 import type { Credentials, RegistryOptions } from "../registry/registry.ts";
-import { registryOptions } from "./container-spec.ts";
+import { patience, registryOptions } from "./container-spec.ts";
 
 interface OverrideValues {
   "override-arch"?: string | undefined;
@@ -49,12 +49,12 @@ export function placeOptions(
     new Set(tls === undefined ? [] : ["tls-verify"]),
   );
   const credentials = separateCredentials(text(own("username")), text(own("password")));
-  const retries = flags["retry-times"] as number | undefined;
+  const retry = patience(flags);
   return {
     ...options,
     ...(credentials === undefined ? {} : { credentials }),
     ...(flags[own("no-creds")] === true ? { anonymous: true } : {}),
-    ...(retries === undefined ? {} : { retry: { retries: Math.max(0, retries) } }),
+    ...(retry === undefined ? {} : { retry }),
   };
 }
 

@@ -1,5 +1,5 @@
 /** Flags of the commands that name places outside the store: tables only, because quick commands have them too. */
-import { registryFlags } from "./container-flags.ts";
+import { patienceFlags, registryFlags } from "./container-flags.ts";
 import type { FlagSpec, FlagTable } from "./flags.ts";
 
 /** Which image of an index; skopeo's names and podman's. */
@@ -10,13 +10,8 @@ export const overrideFlags = {
   platform: { type: "string", value: "OS/ARCH[/VARIANT]", help: "Choose the image for this platform" },
 } as const satisfies FlagTable;
 
-const RETRY: FlagTable = {
-  "retry-times": { type: "int", value: "N", help: "How often to try again after a failure (5)" },
-};
-
 /** Flags for one registry: inspect, tags, delete. */
 export const oneRegistryFlags = {
-  ...RETRY,
   "no-creds": { type: "bool", help: "Be nobody there" },
   username: { type: "string", value: "USER", help: "User name for the registry" },
   password: { type: "string", value: "PASSWORD", help: "Password for the registry" },
@@ -29,7 +24,7 @@ export const oneRegistryFlags = {
 export const twoPlacesFlags: FlagTable = {
   authfile: { type: "string", value: "FILE", help: "Credentials for both registries" },
   "tls-verify": { type: "bool", default: true, help: "Require HTTPS with a valid certificate on both sides" },
-  ...RETRY,
+  ...patienceFlags,
   ...sideFlags("src", "the source"),
   ...sideFlags("dest", "the destination"),
 };

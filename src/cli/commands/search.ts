@@ -2,7 +2,7 @@ import { fail } from "../../core/error.ts";
 import type { SearchFilters } from "../../engine/search.ts";
 import type { FoundImage } from "../../registry/search.ts";
 import { defineCommand, type Invocation } from "../command.ts";
-import { registryFlags } from "../container-flags.ts";
+import { patienceFlags, registryFlags } from "../container-flags.ts";
 import { registryOptions } from "../container-spec.ts";
 import { formatFlag, noTruncFlag } from "../list-flags.ts";
 import { printListing } from "../listing.ts";
@@ -38,6 +38,7 @@ const flags = {
   },
   limit: { type: "int", value: "N", default: DEFAULT_LIMIT, help: "At most so many of each registry" },
   "list-tags": { type: "bool", help: "List the tags of a repository" },
+  ...patienceFlags,
   "tls-verify": registryFlags["tls-verify"],
 } as const;
 
