@@ -28,7 +28,8 @@ const LIVE_BLOBS = `WITH RECURSIVE live(id) AS (
   UNION SELECT manifest_digest FROM images
   UNION SELECT digest FROM manifest_names
   -- An image's memory of the index it once came by does not keep that index.
-  UNION SELECT digest FROM repo_digests WHERE image_id = digest OR digest NOT IN (SELECT digest FROM manifests)
+  UNION SELECT digest FROM repo_digests WHERE image_id = digest
+    OR (image_id IN (SELECT id FROM images) AND digest NOT IN (SELECT digest FROM manifests))
   UNION SELECT digest FROM lease_refs WHERE kind = 'blob'
   UNION SELECT blob FROM layers WHERE blob IS NOT NULL
   UNION SELECT r.child FROM blob_refs r JOIN live ON r.parent = live.id
@@ -56,6 +57,9 @@ export function forgetUnreachable(db: Db): Freed {
   if (blobs.length > 0) {
     db.run("DELETE FROM blob_refs WHERE parent NOT IN (SELECT digest FROM blobs)");
     db.run("DELETE FROM manifests WHERE digest NOT IN (SELECT digest FROM blobs)");
+    db.run(
+      "DELETE FROM repo_digests WHERE image_id NOT IN (SELECT id FROM images UNION ALL SELECT digest FROM manifests)",
+    );
   }
   if (layers.length > 0 || blobs.length > 0) forgetHints(db);
   return {

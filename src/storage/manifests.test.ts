@@ -214,6 +214,18 @@ test("images go with their index only when nothing else names them and the calle
   expect(store.images.list().length).toBe(3);
 });
 
+test("a list that has lost its name goes at the next collection, with what was known of its entries", async () => {
+  const { entry, blobs, lease } = await foreignManifest("lost");
+  const index = putIndex([entry], ["list"]);
+  lease.release();
+  store.manifests.addRepoDigest(index.digest, `quay.io/x/y@${entry.digest}`);
+  expect(store.manifests.sources(entry.digest)).toEqual(["quay.io/x/y"]);
+  image("thief", ["list"]);
+  expect(collectGarbage(store).blobs.toSorted()).toEqual([...blobs, index.digest].toSorted());
+  expect(store.db.all("SELECT * FROM repo_digests")).toEqual([]);
+  expect(store.manifests.list()).toEqual([]);
+});
+
 test("an artifact with its parts", async () => {
   const lease = store.leases.take("pull");
   const part = await store.content.ingest(ctx, streamOf("part"), undefined, lease);

@@ -53,6 +53,7 @@ CREATE INDEX IF NOT EXISTS image_names_image ON image_names (image_id);
 CREATE TABLE IF NOT EXISTS repo_digests (
   repo     TEXT NOT NULL,
   digest   TEXT NOT NULL,
+  -- Of an image; or the digest of a document. With another digest than its own the row says where something that it lists can be had.
   image_id TEXT NOT NULL,
   PRIMARY KEY (repo, digest, image_id)
 ) WITHOUT ROWID;
