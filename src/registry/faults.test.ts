@@ -288,6 +288,29 @@ describe("manifests", () => {
     };
     expect(await clientOf(registry).tags(ctx)).toEqual(["a", "b", "c"]);
   });
+
+  test.each<[string, (page: number) => [link: string, body: string], object]>([
+    ["round and round", (n) => [`/v2/x/tags/list?n=${n % 3}`, '{"tags":["a"]}'], { reason: "endless-list" }],
+    ["on and on", (n) => [`?last=${n}`, `{"tags":["t${n}"]}`], { reason: "endless-list" }],
+    [
+      "on and on with large pages",
+      (n) => [`?last=${n}`, `{"tags":["t${n}"]${" ".repeat(3_000_000)}}`],
+      { reason: "endless-list" },
+    ],
+    ["with one page that is too large", () => ["?", " ".repeat(5_000_000)], { reason: "answer-too-large" }],
+    ["to another host", () => ["http://192.0.2.1/v2/x/tags/list", "{}"], { reason: "list-link" }],
+    ["to an address that is none", () => ["http://[/", "{}"], { reason: "list-link" }],
+  ])("tags that go %s", async (_what, page, expected) => {
+    const registry = fake();
+    let n = 0;
+    registry.fault = ({ path }) => {
+      if (!path.endsWith("/tags/list")) return undefined;
+      const [link, body] = page(++n);
+      return new Response(body, { headers: { Link: `<${link}>; rel="next"` } });
+    };
+    expect(await failure(clientOf(registry).tags(ctx))).toMatchObject(expected);
+    expect(n).toBeLessThanOrEqual(2000);
+  });
 });
 
 test("a proxy of the environment is not asked for loopback", async () => {

@@ -140,7 +140,7 @@ describe("with the referrers API", () => {
     registry.fault = api(() => page([entry(++n)], { Link: `<?page=${n}>; rel="next"` }));
     expect(await failure(open().referrers(ctx, SUBJECT))).toMatchObject({
       kind: "resource-exhausted",
-      reason: "referrers-endless",
+      reason: "endless-list",
     });
     expect(n).toBe(1000);
     n = 0;
@@ -149,7 +149,7 @@ describe("with the referrers API", () => {
       n++;
       return page([entry(1)], { Link: '<?same>; rel="next"' });
     });
-    expect(await failure(open().referrers(ctx, SUBJECT))).toMatchObject({ reason: "referrers-endless" });
+    expect(await failure(open().referrers(ctx, SUBJECT))).toMatchObject({ reason: "endless-list" });
   });
 
   test("a page over 4 MiB is refused before it is held", async () => {
@@ -171,7 +171,7 @@ describe("with the referrers API", () => {
   test("the next page is never asked of another host", async () => {
     using other = new FakeRegistry();
     registry.fault = api(() => page([entry(1)], { Link: `<http://${other.host}/v2/>; rel="next"` }));
-    expect(await failure(open().referrers(ctx, SUBJECT))).toMatchObject({ reason: "referrers-link" });
+    expect(await failure(open().referrers(ctx, SUBJECT))).toMatchObject({ reason: "list-link" });
     expect(other.seen).toEqual([]);
   });
 

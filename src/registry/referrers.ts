@@ -6,12 +6,13 @@
  */
 import { checkCanceled, type Ctx } from "../core/ctx.ts";
 import { EngineError, fail, isKind, messageOf } from "../core/error.ts";
-import { digestAlgorithm, digestHex, excerpt } from "../image/digest.ts";
+import { digestAlgorithm, digestHex } from "../image/digest.ts";
 import type { Descriptor, Digest, Index, Manifest } from "../image/image.ts";
 import { isIndex, MAX_MANIFEST_BYTES, parseManifest } from "../image/manifest.ts";
 import { isImageConfigType, OCI_EMPTY, OCI_INDEX } from "../image/media-types.ts";
 import type { Reply } from "./http.ts";
 import { deleteManifest, fetchManifest, putManifest } from "./manifests.ts";
+import { endless, PagedList } from "./pages.ts";
 import type { Transport } from "./transport.ts";
 
 const MAX_PAGES = 1000;
@@ -54,10 +55,11 @@ async function listByApi(
   const { repository } = transport.source;
   const what = whatOf(transport, subject);
   const query = artifactType === undefined ? "" : `?artifactType=${encodeURIComponent(artifactType)}`;
+  const list = new PagedList(what, MAX_PAGES);
   const found = new Map<Digest, Descriptor>();
   let target: string | URL | undefined = `/v2/${repository}/referrers/${subject}${query}`;
   for (let page = 0; target !== undefined; page++) {
-    if (page >= MAX_PAGES || found.size > MAX_REFERRERS) throw endless(what);
+    if (found.size > MAX_REFERRERS) throw endless(what);
     const scopes = [`repository:${repository}:pull`];
     const accept = page === 0 ? [200, ...UNKNOWN_ROUTE] : [200];
     const headers = { Accept: OCI_INDEX };
@@ -73,7 +75,7 @@ async function listByApi(
       await reply.discard();
       return undefined;
     }
-    const listed = pageOf(what, await reply.bytes(MAX_MANIFEST_BYTES), page === 0);
+    const listed = pageOf(what, await list.page(reply), page === 0);
     if (listed === undefined) return undefined;
     const filtered = /\bartifactType\b/.test(reply.headers.get("oci-filters-applied") ?? "");
     for (const entry of listed) {
@@ -81,20 +83,13 @@ async function listByApi(
         found.set(entry.digest, entry);
       }
     }
-    target = nextPage(what, reply);
+    target = list.next(reply);
   }
   return [...found.values()];
 }
 
 function whatOf({ source }: Transport, subject: Digest): string {
   return `referrers of "${subject}" in "${source.registry}/${source.repository}"`;
-}
-
-function endless(what: string): Error {
-  return fail("resource-exhausted", `${what}: the list is too long`, {
-    reason: "referrers-endless",
-    hint: "ask for one artifact type only",
-  });
 }
 
 /** Undefined for a first answer that is no index at all: a web server's page for everything, say. */
@@ -121,19 +116,6 @@ function looksLikeIndex(bytes: Uint8Array): boolean {
   } catch {
     return false;
   }
-}
-
-/** From the Link header; a list is never continued on another host. */
-function nextPage(what: string, reply: Reply): URL | undefined {
-  const link = /<([^>]+)>\s*;\s*rel="?next"?/i.exec(reply.headers.get("link") ?? "")?.[1];
-  if (link === undefined) return undefined;
-  if (URL.canParse(link, reply.url.href)) {
-    const next = new URL(link, reply.url);
-    if (next.origin === reply.url.origin) return next;
-  }
-  throw fail("unavailable", `${what}: the next page is at "${excerpt(link)}", on another host`, {
-    reason: "referrers-link",
-  });
 }
 
 async function listByTag(

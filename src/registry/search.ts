@@ -7,6 +7,7 @@ import { EngineError, fail } from "../core/error.ts";
 import { formatReference, parseReference } from "../image/reference.ts";
 import { findLogin } from "./credentials.ts";
 import type { Reply } from "./http.ts";
+import { PagedList } from "./pages.ts";
 import type { RegistryOptions, RetryPolicy } from "./registry.ts";
 import { sourceOfHost } from "./sources.ts";
 import { Transport } from "./transport.ts";
@@ -33,7 +34,7 @@ export interface SearchRequest {
 }
 
 const DOCKER_SEARCH = "https://index.docker.io";
-const MAX_ANSWER_BYTES = 8 * 1024 * 1024;
+const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 const MAX_PAGES = 1000;
 /** A person waits, and there is mostly another way to ask. */
 const PATIENCE: RetryPolicy = { retries: 1, baseMs: 250, stallMs: 20_000 };
@@ -80,7 +81,7 @@ async function searchIndex(
     what,
     accept: [200],
   });
-  const { results } = (await jsonOf(what, reply)) as { results?: unknown };
+  const { results } = jsonOf(what, await reply.bytes(MAX_ANSWER_BYTES)) as { results?: unknown };
   if (!Array.isArray(results)) throw unreadable(what);
   return results.flatMap((result) => imageOf(host, result));
 }
@@ -110,25 +111,25 @@ async function searchCatalog(
   { host, term, limit }: SearchRequest,
 ): Promise<FoundImage[]> {
   const what = `catalog of "${host}"`;
+  const list = new PagedList(what, MAX_PAGES);
   const found: FoundImage[] = [];
   let target: string | URL | undefined = "/v2/_catalog?n=1000";
-  for (let page = 0; target !== undefined && page < MAX_PAGES && found.length < limit; page++) {
+  while (target !== undefined && found.length < limit) {
     const scopes = ["registry:catalog:*"];
     const reply: Reply = await transport.request(ctx, { method: "GET", target, scopes, what, accept: [200] });
-    const { repositories } = (await jsonOf(what, reply)) as { repositories?: unknown };
+    const { repositories } = jsonOf(what, await list.page(reply)) as { repositories?: unknown };
     if (!Array.isArray(repositories)) throw unreadable(what);
     for (const name of repositories) {
       const full = typeof name === "string" && name.includes(term) ? fullName(host, name) : undefined;
       if (full === undefined) continue;
       found.push({ index: host, name: full, description: "", stars: 0, official: false, automated: false });
     }
-    target = nextPage(reply);
+    target = list.next(reply);
   }
   return found.slice(0, limit);
 }
 
-async function jsonOf(what: string, reply: Reply): Promise<object> {
-  const bytes = await reply.bytes(MAX_ANSWER_BYTES);
+function jsonOf(what: string, bytes: Uint8Array): object {
   try {
     const value: unknown = JSON.parse(new TextDecoder().decode(bytes));
     if (typeof value === "object" && value !== null) return value;
@@ -164,12 +165,4 @@ function clean(text: unknown): string {
         .trim()
         .slice(0, 4096)
     : "";
-}
-
-/** `Link: </v2/…>; rel="next"`. */
-function nextPage(reply: Reply): URL | undefined {
-  const target = /<([^>]+)>\s*;\s*rel="?next"?/i.exec(reply.headers.get("link") ?? "")?.[1];
-  return target !== undefined && URL.canParse(target, reply.url.href)
-    ? new URL(target, reply.url)
-    : undefined;
 }
