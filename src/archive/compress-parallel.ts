@@ -28,8 +28,16 @@ function share(width: number): number {
   return Math.max(1, Math.ceil(width / streams));
 }
 
+type Block = Uint8Array<ArrayBuffer>;
+
+interface Compressed {
+  out: Uint8Array;
+  /** The memory that went in, to be used again. */
+  block: Block;
+}
+
 interface BlockCompressor extends Disposable {
-  compress(block: Uint8Array<ArrayBuffer>): Promise<Uint8Array>;
+  compress(block: Block): Promise<Compressed>;
 }
 
 /**
@@ -42,26 +50,32 @@ export async function* parallelCompress(
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const width = Math.min(navigator.hardwareConcurrency, MAX_WIDTH);
   using compressor = format === "gzip" ? new GzipBlocks(level, width) : zstdBlocks(level);
-  const running: Promise<Uint8Array>[] = [];
+  const running: Promise<Compressed>[] = [];
+  const spare: Block[] = [];
+  const taken = async (): Promise<Uint8Array> => {
+    const { out, block } = await (running.shift() as Promise<Compressed>);
+    if (block.length === BLOCK_BYTES) spare.push(block);
+    return out;
+  };
   streams++;
   try {
-    for await (const block of blocks(source)) {
+    for await (const block of blocks(source, spare)) {
       const next = compressor.compress(block);
       // It is awaited in its turn; until then a failure must not count as unhandled.
       next.catch(() => {});
       running.push(next);
-      while (running.length > share(width)) yield await (running.shift() as Promise<Uint8Array>);
+      while (running.length > share(width)) yield await taken();
     }
-    for (let next = running.shift(); next !== undefined; next = running.shift()) yield await next;
+    while (running.length > 0) yield await taken();
   } finally {
     streams--;
     await Promise.allSettled(running);
   }
 }
 
-/** Blocks of exactly BLOCK_BYTES, each its own memory; an empty input gives one empty block. */
-async function* blocks(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-  let block = new Uint8Array(BLOCK_BYTES);
+/** Blocks of exactly BLOCK_BYTES, in memory of their own or from `spare`; an empty input gives one empty block. */
+async function* blocks(source: AsyncIterable<Uint8Array>, spare: Block[]): AsyncGenerator<Block> {
+  let block = spare.pop() ?? new Uint8Array(BLOCK_BYTES);
   let filled = 0;
   let isFirst = true;
   for await (const chunk of source) {
@@ -73,7 +87,7 @@ async function* blocks(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
       if (filled < BLOCK_BYTES) continue;
       yield block;
       isFirst = false;
-      block = new Uint8Array(BLOCK_BYTES);
+      block = spare.pop() ?? new Uint8Array(BLOCK_BYTES);
       filled = 0;
     }
   }
@@ -82,16 +96,19 @@ async function* blocks(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
 
 function zstdBlocks(level: number): BlockCompressor {
   // On Bun's own pool of threads.
-  return { compress: (block) => Bun.zstdCompress(block, { level }), [Symbol.dispose]: () => {} };
+  return {
+    compress: async (block) => ({ out: await Bun.zstdCompress(block, { level }), block }),
+    [Symbol.dispose]: () => {},
+  };
 }
 
 /**
  * libdeflate takes half the time of zlib for the same ratio, but Bun has it as a synchronous call only: threads of
  * our own make it parallel. The program is a text, so that it needs no file beside the binary.
  */
-const GZIP_THREAD = `self.onmessage = ({ data }) => {
-  const out = Bun.gzipSync(data.block, { level: data.level, library: "libdeflate" });
-  postMessage(out, [out.buffer]);
+const GZIP_THREAD = `self.onmessage = ({ data: { block, level } }) => {
+  const out = Bun.gzipSync(block, { level, library: "libdeflate" });
+  postMessage({ out, block }, [out.buffer, block.buffer]);
 };`;
 
 class GzipBlocks implements BlockCompressor {
@@ -104,10 +121,12 @@ class GzipBlocks implements BlockCompressor {
     this.#width = width;
   }
 
-  compress(block: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
+  compress(block: Block): Promise<Compressed> {
     // A short block is the last one, and where it is the first as well no thread is worth starting.
-    if (block.length < BLOCK_BYTES && this.#threads === undefined)
-      return Promise.resolve(Bun.gzipSync(block, { level: this.#level as 6, library: "libdeflate" }));
+    if (block.length < BLOCK_BYTES && this.#threads === undefined) {
+      const out = Bun.gzipSync(block, { level: this.#level as 6, library: "libdeflate" });
+      return Promise.resolve({ out, block });
+    }
     this.#threads ??= GzipThreads.join(this.#width);
     return this.#threads.compress(block, this.#level);
   }
@@ -118,9 +137,9 @@ class GzipBlocks implements BlockCompressor {
 }
 
 interface Job {
-  block: Uint8Array<ArrayBuffer>;
+  block: Block;
   level: number;
-  resolve: (out: Uint8Array) => void;
+  resolve: (done: Compressed) => void;
   reject: (error: unknown) => void;
 }
 
@@ -151,7 +170,7 @@ class GzipThreads {
     URL.revokeObjectURL(this.#url);
   }
 
-  compress(block: Uint8Array<ArrayBuffer>, level: number): Promise<Uint8Array> {
+  compress(block: Block, level: number): Promise<Compressed> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ block, level, resolve, reject });
       this.#next();
@@ -166,7 +185,7 @@ class GzipThreads {
       this.#idle.push(thread);
       return;
     }
-    thread.onmessage = ({ data }: MessageEvent<Uint8Array>) => {
+    thread.onmessage = ({ data }: MessageEvent<Compressed>) => {
       this.#idle.push(thread);
       job.resolve(data);
       this.#next();
