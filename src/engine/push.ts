@@ -3,6 +3,7 @@ import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
 import { type Converted, type ImageFormat, imageFormat, layerCompression } from "../image/convert.ts";
 import type { Digest, Reference } from "../image/image.ts";
+import { parsePlatform } from "../image/platform.ts";
 import { formatReference, parseReference, repositoryName } from "../image/reference.ts";
 import type { RegistryOptions } from "../registry/registry.ts";
 import type { ImageRecord, ManifestRecord } from "../storage/storage.ts";
@@ -15,7 +16,7 @@ import { askedName, chosenDocument, findSource, type StoredSource } from "./push
 export interface PushRequest {
   /** With `allTags` a repository without a tag. */
   image: string;
-  /** Where to; the image's own name when absent. */
+  /** Where to: a reference, or "transport:place" as for copy; the image's own name when absent. */
   destination?: string;
   registry: RegistryOptions;
   /** Every name the store has in the repository. */
@@ -31,10 +32,10 @@ export interface PushRequest {
 }
 
 export interface Pushed {
-  /** Full form, with tag. */
+  /** Full form, with tag; or the place that is no registry. */
   name: string;
   digest: Digest;
-  /** Bytes of the manifest or index. */
+  /** Bytes of the manifest or index; 0 where it went to no registry. */
   size: number;
 }
 
@@ -54,10 +55,42 @@ export async function push(
   request: PushRequest,
 ): Promise<{ digest: Digest; pushed: Pushed[] }> {
   checkRequest(request);
+  if (request.destination !== undefined && ELSEWHERE.test(request.destination))
+    return await pushElsewhere(ctx, engine, { ...request, destination: request.destination });
   const jobs = request.allTags === true ? allTags(engine, request) : [oneJob(engine, request)];
   const pushed: Pushed[] = [];
   for (const job of jobs) pushed.push(await pushJob(ctx, engine, request, job));
   return { digest: (pushed.at(-1) as Pushed).digest, pushed };
+}
+
+/** Not to a registry: the same as a copy. */
+const ELSEWHERE = /^(berth|containers-storage|dir|docker-archive|oci|oci-archive):(?!\d+\/)/;
+
+async function pushElsewhere(
+  ctx: Ctx,
+  engine: Engine,
+  request: PushRequest & { destination: string },
+): Promise<{ digest: Digest; pushed: Pushed[] }> {
+  const { image, destination, compression, format, platform, registry } = request;
+  const { parsePlace } = await import("./transfer/place.ts");
+  const { copyImage } = await import("./copy-image.ts");
+  const whole = request.children === "none" ? ("index-only" as const) : ("all" as const);
+  const { digest } = await copyImage(ctx, engine, {
+    source: { transport: "berth", text: image, name: image },
+    destination: parsePlace(destination),
+    multiArch: platform === undefined ? whole : "system",
+    ...(platform === undefined ? {} : { platform: parsePlatform(platform) }),
+    ...(format === undefined ? {} : { format }),
+    ...(compression === undefined
+      ? {}
+      : { [compression.force ? "compression" : "compressPlain"]: compression }),
+    preserveDigests: false,
+    referrers: false,
+    names: [],
+    sourceRegistry: {},
+    destinationRegistry: registry,
+  });
+  return { digest, pushed: [{ name: destination, digest, size: 0 }] };
 }
 
 function checkRequest({ compression, format }: PushRequest): void {

@@ -170,6 +170,23 @@ describe.skipIf(!haveDockerRegistry)("to a real registry", () => {
     }
   });
 
+  test("to places that are no registries, as podman does", () => {
+    for (const [place, reads] of [
+      [`dir:${box.dir}/to-dir`, `dir:${box.dir}/to-dir`],
+      [`oci:${box.dir}/to-oci:v1`, `oci:${box.dir}/to-oci:v1`],
+      [`docker-archive:${box.dir}/to.tar:localhost/x:1`, `docker-archive:${box.dir}/to.tar`],
+    ] as const) {
+      box.ok(["push", "-q", IMAGE, place]);
+      if (!haveSkopeo) continue;
+      const config = JSON.parse(runArgv(["skopeo", "inspect", "--config", reads]).stdout) as {
+        rootfs: { diff_ids: string[] };
+      };
+      expect(config.rootfs.diff_ids[0]).toBe(
+        box.ok(["image", "inspect", "--format", "{{index .RootFS.Layers 0}}", IMAGE]),
+      );
+    }
+  });
+
   test("bad input: formats, compressions, levels, destinations", () => {
     for (const [flags, says] of [
       [["--compression", "rar", IMAGE, `${registry.host}/x:1`], 'invalid compression "rar"'],
