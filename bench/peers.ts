@@ -95,14 +95,25 @@ function keepFirewall(): () => void {
   return () => tools.forEach((tool, index) => runArgv([`${tool}-restore`], { stdin: saved[index] ?? "" }));
 }
 
-/** Starts a dockerd of our own, which starts its own containerd. */
-export async function dockerPeer(): Promise<Peer> {
+/** Starts a dockerd of our own, which starts its own containerd. `flags` are further ones of dockerd. */
+export async function dockerPeer(flags: string[] = []): Promise<Peer> {
   const dir = mkdtempSync(join(tmpdir(), "bench-docker-"));
   const run = runDirectory("docker");
   const socket = `unix://${dir}/docker.sock`;
   const restoreFirewall = keepFirewall();
   const daemon = Bun.spawn(
-    ["dockerd", "--data-root", `${dir}/root`, "--exec-root", run, "--pidfile", `${dir}/pid`, "-H", socket],
+    [
+      "dockerd",
+      "--data-root",
+      `${dir}/root`,
+      "--exec-root",
+      run,
+      "--pidfile",
+      `${dir}/pid`,
+      "-H",
+      socket,
+      ...flags,
+    ],
     { stdin: "ignore", stdout: Bun.file(`${dir}/log`), stderr: Bun.file(`${dir}/log`) },
   );
   const argv = ["docker", "-H", socket];
