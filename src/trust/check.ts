@@ -94,7 +94,7 @@ async function checkSigned(ctx: Ctx, request: CheckRequest, { requirement, place
     }
   }
   const hint = nameless
-    ? 'pull it by digest, or let the policy say {"type":"matchRepository"} if that key signs nothing else: cosign signs no tag'
+    ? 'cosign signs no tag: let the policy say {"type":"matchRepository"} if that key signs nothing else; bundles also count for images by digest'
     : "have it signed by them, for example with cosign sign, or change the policy";
   throw refused(request, `demands a signature by ${signers(requirement)}, and ${summary(problems)}`, hint);
 }

@@ -137,7 +137,9 @@ function matchesWanted(
   }
 }
 
+/** A signature for a repository without a tag never counts here, not even for a digest: so podman has it. */
 function matchesRepoDigestOrExact(signed: Reference, wanted: Reference): boolean {
+  if (isNameOnly(signed)) return false;
   return wanted.tag === undefined
     ? wanted.digest !== undefined && isSameRepository(signed, wanted)
     : isSame(signed, wanted);

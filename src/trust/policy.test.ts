@@ -262,7 +262,7 @@ describe("identities", () => {
       [undefined, "h.example/a:2", "h.example/a:1", false],
       [undefined, "h.example/a", "h.example/a:1", false],
       [undefined, "h.example/a:1", `h.example/a@${D}`, true],
-      [undefined, "h.example/a", `h.example/a@${D}`, true],
+      [undefined, "h.example/a", `h.example/a@${D}`, false],
       [undefined, "h.example/b", `h.example/a@${D}`, false],
       [undefined, "h.example/a:2", `h.example/a:1@${D}`, true],
       [undefined, "h.example/a:1", undefined, false],
@@ -306,7 +306,7 @@ describe("identities", () => {
       ],
       [
         { type: "remapIdentity", prefix: "m.example", signedPrefix: "p.example" },
-        "p.example/x",
+        "p.example/x:9",
         `m.example/x@${D}`,
         true,
       ],
