@@ -1,8 +1,8 @@
 /** Cosign 2's signatures: simple signing JSON as a layer, everything else in the annotations of that layer (cosign SIGNATURE_SPEC). */
 import { messageOf } from "../core/error.ts";
 import { digestAlgorithm, digestOf, excerpt, isDigest } from "../image/digest.ts";
-import { asObject } from "../image/document.ts";
-import { isSignedBy } from "./keys.ts";
+import { asObject, type JsonObject } from "../image/document.ts";
+import { isSignedBy, spkiOf } from "./keys.ts";
 import type { Roots } from "./roots.ts";
 import { parseSimpleSigning } from "./simple-signing.ts";
 import { exactObject, parseStrict, requiredString } from "./strict-json.ts";
@@ -13,6 +13,7 @@ const CERTIFICATE = "dev.sigstore.cosign/certificate";
 const CHAIN = "dev.sigstore.cosign/chain";
 const LOG_ENTRY = "dev.sigstore.cosign/bundle";
 
+const RECORD = "log entry";
 const MAX_ANNOTATION_BYTES = 1024 * 1024;
 
 type Attachment = Extract<FoundSignature, { kind: "attachment" }>;
@@ -45,10 +46,15 @@ async function signatureProblem(attachment: Attachment, roots: Roots): Promise<s
   }
   const problem = recordProblem(annotations, roots);
   if (problem !== undefined) return problem;
+  const leaf = roots.fulcio === undefined ? undefined : await leafOf(annotations);
+  const recorded = recordedSigner(annotations[LOG_ENTRY] as string);
+  const signers = leaf === undefined ? roots.keys.map(spkiOf) : [leaf];
+  if (!signers.some((signer) => signer.equals(recorded)))
+    return "its record is of another key or certificate";
   // Much code, that plain keys do without.
   const { bundleFromJSON } = await import("@sigstore/bundle");
   const { signatureProblem: bundleProblem } = await import("./bundle.ts");
-  const bundle = bundleFromJSON(await asBundle(attachment, signature, roots));
+  const bundle = bundleFromJSON(asBundle(attachment, signature, leaf));
   return bundleProblem({ bundle, artifact: payload, intermediates: await chainOf(annotations) }, roots);
 }
 
@@ -63,13 +69,12 @@ function recordProblem(annotations: Record<string, string>, { fulcio }: Roots): 
 }
 
 /** The same facts as a bundle of version 0.1, which is what cosign 2 knew. */
-async function asBundle(attachment: Attachment, signature: string, { fulcio }: Roots): Promise<object> {
-  const { payload, annotations } = attachment;
+function asBundle({ payload, annotations }: Attachment, signature: string, leaf: Buffer | undefined): object {
   const entry = logEntry(annotations[LOG_ENTRY] as string);
   const signer =
-    fulcio === undefined
+    leaf === undefined
       ? { publicKey: { hint: "" } }
-      : { x509CertificateChain: { certificates: [{ rawBytes: await leafOf(annotations) }] } };
+      : { x509CertificateChain: { certificates: [{ rawBytes: leaf.toString("base64") }] } };
   return {
     mediaType: "application/vnd.dev.sigstore.bundle+json;version=0.1",
     verificationMaterial: { ...signer, tlogEntries: [entry] },
@@ -83,39 +88,58 @@ async function asBundle(attachment: Attachment, signature: string, { fulcio }: R
   };
 }
 
-/** Rekor's signed entry timestamp with what it is over. */
-function logEntry(text: string): object {
-  const what = "log entry";
-  const top = exactObject(what, "document", parseStrict(what, Buffer.from(text), MAX_ANNOTATION_BYTES), [
+interface LoggedPayload {
+  fields: JsonObject;
+  /** Base64, as it is signed. */
+  body: string;
+  /** What is recorded: a "hashedrekord". */
+  entry: JsonObject;
+  set: unknown;
+}
+
+function loggedPayload(text: string): LoggedPayload {
+  const top = exactObject(RECORD, "document", parseStrict(RECORD, Buffer.from(text), MAX_ANNOTATION_BYTES), [
     "SignedEntryTimestamp",
     "Payload",
   ]);
-  const fields = exactObject(what, "Payload", top["Payload"], [
+  const fields = exactObject(RECORD, "Payload", top["Payload"], [
     "body",
     "integratedTime",
     "logIndex",
     "logID",
   ]);
-  const body = requiredString(what, "body", fields["body"]);
-  const entry = asObject(what, "body", JSON.parse(Buffer.from(body, "base64").toString("utf8")));
+  const body = requiredString(RECORD, "body", fields["body"]);
+  const entry = asObject(RECORD, "body", JSON.parse(Buffer.from(body, "base64").toString("utf8")));
+  return { fields, body, entry, set: top["SignedEntryTimestamp"] };
+}
+
+/** Rekor's signed entry timestamp with what it is over. */
+function logEntry(text: string): object {
+  const { fields, body, entry, set } = loggedPayload(text);
   return {
     logIndex: String(fields["logIndex"]),
-    logId: { keyId: Buffer.from(requiredString(what, "logID", fields["logID"]), "hex").toString("base64") },
+    logId: { keyId: Buffer.from(requiredString(RECORD, "logID", fields["logID"]), "hex").toString("base64") },
     kindVersion: { kind: entry["kind"], version: entry["apiVersion"] },
     integratedTime: String(fields["integratedTime"]),
-    inclusionPromise: {
-      signedEntryTimestamp: requiredString(what, "SignedEntryTimestamp", top["SignedEntryTimestamp"]),
-    },
+    inclusionPromise: { signedEntryTimestamp: requiredString(RECORD, "SignedEntryTimestamp", set) },
     canonicalizedBody: body,
   };
 }
 
-async function leafOf(annotations: Record<string, string>): Promise<string> {
+/** DER of the key or certificate that the record names; whether the log has signed that is seen to later. */
+function recordedSigner(text: string): Buffer {
+  let at: unknown = loggedPayload(text).entry;
+  for (const field of ["spec", "signature", "publicKey", "content"]) at = asObject(RECORD, field, at)[field];
+  const pem = Buffer.from(requiredString(RECORD, "publicKey", at), "base64").toString("latin1");
+  return Buffer.from(pem.replace(/-----[^-]+-----/g, ""), "base64");
+}
+
+async function leafOf(annotations: Record<string, string>): Promise<Buffer> {
   const { parseCertificates } = await import("./certificate.ts");
   const [leaf, ...others] = parseCertificates("its certificate", annotations[CERTIFICATE] as string);
   if (leaf === undefined || others.length > 0)
     throw new Error("it has several certificates where one belongs");
-  return leaf.root.toDER().toString("base64");
+  return leaf.root.toDER();
 }
 
 async function chainOf(annotations: Record<string, string>): Promise<Uint8Array[]> {

@@ -337,6 +337,11 @@ describe("on record", () => {
     );
   });
 
+  test("a record that names another signer does not count", async () => {
+    const certified = cosign2(key, { digest, reference: NAME }, { log, certificate: authority.issue(key) });
+    expect(await check(recorded(key), { [digest]: [certified] })).toContain("another key or certificate");
+  });
+
   test.each([
     "{}",
     "[]",

@@ -100,7 +100,7 @@ function hashesOf({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): (stri
 }
 
 /** SubjectPublicKeyInfo, DER. */
-function spkiOf(key: KeyObject): Buffer<ArrayBuffer> {
+export function spkiOf(key: KeyObject): Buffer<ArrayBuffer> {
   return Buffer.from(key.export({ type: "spki", format: "der" }));
 }
 
