@@ -1,6 +1,7 @@
 /** pull: from a registry into the store, by policy. */
 import type { Ctx } from "../core/ctx.ts";
 import { EngineError, fail, messageOf } from "../core/error.ts";
+import { chainIds } from "../image/chain.ts";
 import { isDigest } from "../image/digest.ts";
 import type { Descriptor, Digest, ImageConfig, Manifest, Platform, Reference } from "../image/image.ts";
 import { isIndex, MAX_MANIFEST_BYTES, parseManifest } from "../image/manifest.ts";
@@ -26,6 +27,7 @@ import { admit } from "./admit.ts";
 import type { Engine } from "./engine.ts";
 import { type ImageSource, storeLayers } from "./image-source.ts";
 import { signaturesAt } from "./signatures.ts";
+import { underLease } from "./under-lease.ts";
 
 export interface PullRequest {
   reference: string;
@@ -42,7 +44,7 @@ const MAX_NESTING = 4;
 
 /**
  * The image, in the store and named. With `allTags` the last of them. Nothing is visible before all of it is
- * verified, and of a pull that fails nothing is left but the beginnings of broken downloads, for the next one to go on with.
+ * verified, and of a pull that fails nothing is left but what a broken connection has brought, for the next one to go on with.
  * Errors: not-found, unauthenticated, permission-denied, unavailable, data-loss, resource-exhausted, invalid-argument, canceled.
  */
 export async function pull(ctx: Ctx, engine: Engine, request: PullRequest): Promise<ImageRecord> {
@@ -176,22 +178,25 @@ async function pullOne(ctx: Ctx, engine: Engine, target: Target): Promise<ImageR
   const { documents, ...chosen } = await chooseManifest(ctx, engine, { client, top, wanted, what });
   const candidate = { transport: "docker", reference, documents } as const;
   await admit(ctx, engine, { candidate, signatures: signaturesAt(client) });
-  using lease = engine.leases.take("pull");
-  const source: ImageSource = {
-    ...chosen,
-    what,
-    resumable: true,
-    blob: (c, descriptor, offset) => client.blob(c, descriptor, offset),
-  };
-  const complete = await storeLayers(ctx, engine, source, {
-    names: reference.digest === undefined && !isIndexHere(engine, what, top) ? [what] : [],
-    repoDigests: repoDigests(reference, top.descriptor.digest, chosen.manifestDigest),
-    lease,
-    checkConfig: (config) => checkPlatform(ctx, { config, wanted, what }),
+  const here = unchanged(engine, { reference, wanted, top: top.descriptor.digest, ...chosen });
+  if (here !== undefined) return told(engine, here, what);
+  return await underLease(engine, async (lease) => {
+    const source: ImageSource = {
+      ...chosen,
+      what,
+      resumable: true,
+      blob: (c, descriptor, offset) => client.blob(c, descriptor, offset),
+    };
+    const complete = await storeLayers(ctx, engine, source, {
+      names: reference.digest === undefined && !isIndexHere(engine, what, top) ? [what] : [],
+      repoDigests: repoDigests(reference, top.descriptor.digest, chosen.manifestDigest),
+      lease,
+      checkConfig: (config) => checkPlatform(ctx, { config, wanted, what }),
+    });
+    const record = engine.images.put(complete);
+    engine.events.add({ type: "image", action: "pull", id: record.id, name: what, attributes: {} });
+    return record;
   });
-  const record = engine.images.put(complete);
-  engine.events.add({ type: "image", action: "pull", id: record.id, name: what, attributes: {} });
-  return record;
 }
 
 /** The name stands for this very index here, with more of what it lists than this one image. */

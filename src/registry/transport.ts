@@ -13,7 +13,8 @@ import type { Login } from "./credentials.ts";
 import { Http, redacted, type Reply } from "./http.ts";
 import { RangeBudget } from "./ranges.ts";
 import type { RetryPolicy } from "./registry.ts";
-import type { Source } from "./sources.ts";
+import { isLoopback, type Source } from "./sources.ts";
+import { speaksTls } from "./tls-probe.ts";
 
 const MAX_REDIRECTS = 10;
 const MAX_PAUSE_MS = 60_000;
@@ -149,13 +150,17 @@ export class Transport {
     const host = registry === "docker.io" ? "registry-1.docker.io" : registry;
     const secure = new URL(`https://${host}`);
     if (!plainHttp) return secure;
+    const plain = new URL(`http://${host}`);
+    // No proxy is between us and this machine.
+    const isTls = isLoopback(secure.host) ? await speaksTls(ctx, secure.host) : undefined;
+    if (isTls !== undefined) return isTls ? secure : plain;
     try {
       await (await this.#http.exchange(ctx, new URL("/v2/", secure), { method: "GET" })).discard();
       return secure;
     } catch (error) {
       if (!(error instanceof EngineError) || error.reason !== "network") throw error;
       ctx.log.debug(`registry "${registry}" does not speak TLS; using plain HTTP`);
-      return new URL(`http://${host}`);
+      return plain;
     }
   }
 
