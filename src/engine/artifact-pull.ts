@@ -15,6 +15,7 @@ import { artifactIn, openRemote, type Remote, type RemoteRequest } from "./artif
 import { writeFiles, type Written } from "./artifact-write.ts";
 import type { Engine } from "./engine.ts";
 import { signaturesAt } from "./signatures.ts";
+import { underLease } from "./under-lease.ts";
 
 const CONCURRENCY = 4;
 
@@ -27,25 +28,26 @@ export async function pullArtifact(
   const { remote, manifest } = await openArtifact(ctx, engine, request);
   const { reference, bytes, descriptor } = remote;
   const { digest, mediaType } = descriptor;
-  using lease = engine.leases.take("pull");
   const unique = new Map([manifest.config, ...manifest.layers].map((one) => [one.digest, one]));
-  await runOrdered(ctx, CONCURRENCY, [...unique.values()], async (inner, blob) => {
-    const id = shortId(digestHex(blob.digest));
-    const existed = engine.content.has(blob.digest);
-    const source = reported(inner, id, { blob, stream: remote.client.blob(inner, blob) });
-    await engine.content.ingest(inner, source, blob, lease);
-    ctx.progress({ id, status: existed ? "exists" : "done", current: blob.size, total: blob.size });
+  return await underLease(engine, async (lease) => {
+    await runOrdered(ctx, CONCURRENCY, [...unique.values()], async (inner, blob) => {
+      const id = shortId(digestHex(blob.digest));
+      const existed = engine.content.has(blob.digest);
+      const source = reported(inner, id, { blob, stream: remote.client.blob(inner, blob) });
+      await engine.content.ingest(inner, source, blob, lease);
+      ctx.progress({ id, status: existed ? "exists" : "done", current: blob.size, total: blob.size });
+    });
+    const name = formatReference(reference);
+    engine.manifests.put({
+      bytes,
+      digest,
+      mediaType,
+      names: reference.digest === undefined ? [name] : [],
+      repoDigests: [`${repositoryName(reference)}@${digest}`],
+    });
+    engine.events.add({ type: "artifact", action: "pull", id: digest, name, attributes: {} });
+    return { digest, reference: name };
   });
-  const name = formatReference(reference);
-  engine.manifests.put({
-    bytes,
-    digest,
-    mediaType,
-    names: reference.digest === undefined ? [name] : [],
-    repoDigests: [`${repositoryName(reference)}@${digest}`],
-  });
-  engine.events.add({ type: "artifact", action: "pull", id: digest, name, attributes: {} });
-  return { digest, reference: name };
 }
 
 /** Nothing of it is believed before the policy has been asked. */

@@ -19,6 +19,7 @@ import { type PullRequest, registryOptions } from "./pull.ts";
 import { signaturesAt } from "./signatures.ts";
 import { entryDocument } from "./transfer/copying.ts";
 import { RegistryReader } from "./transfer/registry-place.ts";
+import { underLease } from "./under-lease.ts";
 
 /** What a name stands for now. */
 export interface PulledIndex {
@@ -34,7 +35,7 @@ const CONCURRENCY = 6;
 
 /**
  * Everything becomes visible together, under the name; a single image is pulled as ever. Errors: as of pull; of a pull that
- * fails nothing is visible, and blobs that have come are there for the next one until something is pruned.
+ * fails nothing is visible, and what a broken connection has brought is there for the next one until something is pruned.
  */
 export async function pullAllPlatforms(
   ctx: Ctx,
@@ -73,14 +74,23 @@ async function pullFrom(ctx: Ctx, engine: Engine, target: Target): Promise<Pulle
   const top = await client.manifest(ctx, reference.digest ?? (reference.tag as string));
   const document = parseManifest(top.bytes, top.descriptor.mediaType);
   if (!isIndex(document)) return await pullSingle(ctx, engine, target, top.descriptor.digest);
-  using lease = engine.leases.take("pull");
-  const work = new IndexPull(engine, target, lease);
-  await work.index(ctx, { fetched: top, index: document, within: [] });
+  return await underLease(engine, async (lease) => {
+    const work = new IndexPull(engine, target, lease);
+    await work.index(ctx, { fetched: top, index: document, within: [] });
+    return putIndex(engine, reference, { top, images: work.images });
+  });
+}
+
+function putIndex(
+  engine: Engine,
+  reference: Reference,
+  { top, images }: { top: FetchedManifest; images: PutImageRequest[] },
+): PulledIndex {
   const { digest, mediaType } = top.descriptor;
   const name = formatReference(reference);
   const names = reference.digest === undefined ? [name] : [];
   const image = engine.db.durable(() => {
-    for (const one of work.images) engine.images.put(one);
+    for (const one of images) engine.images.put(one);
     const repoDigests = [`${repositoryName(reference)}@${digest}`];
     engine.manifests.put({ bytes: top.bytes, digest, mediaType, names, repoDigests });
     return entryImage(engine.store, digest);

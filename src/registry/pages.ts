@@ -8,7 +8,7 @@ import type { Reply } from "./http.ts";
 
 const MAX_PAGE_BYTES = 4 * 1024 * 1024;
 /** A hundred thousand tags are five. */
-const MAX_LIST_BYTES = 64 * 1024 * 1024;
+const MAX_LIST_BYTES = 32 * 1024 * 1024;
 const MAX_PAGES = 2000;
 
 export class PagedList {
