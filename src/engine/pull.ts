@@ -178,7 +178,9 @@ async function pullOne(ctx: Ctx, engine: Engine, target: Target): Promise<ImageR
   const { documents, ...chosen } = await chooseManifest(ctx, engine, { client, top, wanted, what });
   const candidate = { transport: "docker", reference, documents } as const;
   await admit(ctx, engine, { candidate, signatures: signaturesAt(client) });
-  const here = unchanged(engine, { reference, wanted, top: top.descriptor.digest, ...chosen });
+  const names = reference.digest === undefined && !isIndexHere(engine, what, top) ? [what] : [];
+  const digests = repoDigests(reference, top.descriptor.digest, chosen.manifestDigest);
+  const here = unchanged(engine, { names, digests, wanted, ...chosen });
   if (here !== undefined) return told(engine, here, what);
   return await underLease(engine, async (lease) => {
     const source: ImageSource = {
@@ -188,15 +190,45 @@ async function pullOne(ctx: Ctx, engine: Engine, target: Target): Promise<ImageR
       blob: (c, descriptor, offset) => client.blob(c, descriptor, offset),
     };
     const complete = await storeLayers(ctx, engine, source, {
-      names: reference.digest === undefined && !isIndexHere(engine, what, top) ? [what] : [],
-      repoDigests: repoDigests(reference, top.descriptor.digest, chosen.manifestDigest),
+      names,
+      repoDigests: digests,
       lease,
       checkConfig: (config) => checkPlatform(ctx, { config, wanted, what }),
     });
-    const record = engine.images.put(complete);
-    engine.events.add({ type: "image", action: "pull", id: record.id, name: what, attributes: {} });
-    return record;
+    return told(engine, engine.images.put(complete), what);
   });
+}
+
+function told(engine: Engine, record: ImageRecord, what: string): ImageRecord {
+  engine.events.add({ type: "image", action: "pull", id: record.id, name: what, attributes: {} });
+  return record;
+}
+
+interface Wished extends Pick<Chosen, "manifest" | "manifestDigest"> {
+  names: string[];
+  digests: string[];
+  wanted: Platform | undefined;
+}
+
+/** The image, if all of it is here and known by these very names and digests: then there is nothing to write. */
+function unchanged(
+  engine: Engine,
+  { manifest, manifestDigest, names, digests, wanted }: Wished,
+): ImageRecord | undefined {
+  const record = engine.images.get(manifest.config.digest);
+  if (record === undefined || record.manifestDigest !== manifestDigest) return undefined;
+  const isKnown =
+    names.every((name) => record.names.includes(name)) &&
+    digests.every((digest) => record.repoDigests.includes(digest));
+  if (!isKnown || ![record.id, manifestDigest].every((digest) => engine.content.has(digest)))
+    return undefined;
+  // For another platform it is a warning or an error, which the long way gives.
+  if (!platformMatches(wanted ?? hostPlatform(), record.config)) return undefined;
+  const { diff_ids } = record.config.rootfs;
+  const isWhole =
+    diff_ids.length === manifest.layers.length &&
+    chainIds(diff_ids).every((id) => engine.layers.get(id) !== undefined);
+  return isWhole ? record : undefined;
 }
 
 /** The name stands for this very index here, with more of what it lists than this one image. */
