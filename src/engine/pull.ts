@@ -180,7 +180,7 @@ async function pullOne(ctx: Ctx, engine: Engine, target: Target): Promise<ImageR
   await admit(ctx, engine, { candidate, signatures: signaturesAt(client) });
   const names = reference.digest === undefined && !isIndexHere(engine, what, top) ? [what] : [];
   const digests = repoDigests(reference, top.descriptor.digest, chosen.manifestDigest);
-  const here = unchanged(engine, { names, digests, wanted, ...chosen });
+  const here = unchanged(engine, { what, names, digests, wanted, ...chosen });
   if (here !== undefined) return told(engine, here, what);
   return await underLease(engine, async (lease) => {
     const source: ImageSource = {
@@ -205,6 +205,7 @@ function told(engine: Engine, record: ImageRecord, what: string): ImageRecord {
 }
 
 interface Wished extends Pick<Chosen, "manifest" | "manifestDigest"> {
+  what: string;
   names: string[];
   digests: string[];
   wanted: Platform | undefined;
@@ -213,10 +214,12 @@ interface Wished extends Pick<Chosen, "manifest" | "manifestDigest"> {
 /** The image, if all of it is here and known by these very names and digests: then there is nothing to write. */
 function unchanged(
   engine: Engine,
-  { manifest, manifestDigest, names, digests, wanted }: Wished,
+  { what, manifest, manifestDigest, names, digests, wanted }: Wished,
 ): ImageRecord | undefined {
   const record = engine.images.get(manifest.config.digest);
   if (record === undefined || record.manifestDigest !== manifestDigest) return undefined;
+  // An index's digest is several images': it means the one that was pulled last.
+  if (engine.images.find(what)?.id !== record.id) return undefined;
   const isKnown =
     names.every((name) => record.names.includes(name)) &&
     digests.every((digest) => record.repoDigests.includes(digest));
