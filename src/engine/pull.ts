@@ -21,6 +21,7 @@ import {
 } from "../image/reference.ts";
 import type { FetchedManifest, RegistryClient, RegistryOptions } from "../registry/registry.ts";
 import { FileLock, type LockRequest } from "../storage/lock.ts";
+import { dropPartials } from "../storage/partial.ts";
 import type { ImageRecord } from "../storage/storage.ts";
 import type { SignedDocument } from "../trust/trust.ts";
 import { admit } from "./admit.ts";
@@ -195,7 +196,10 @@ async function pullOne(ctx: Ctx, engine: Engine, target: Target): Promise<ImageR
       lease,
       checkConfig: (config) => checkPlatform(ctx, { config, wanted, what }),
     });
-    return told(engine, engine.images.put(complete), what);
+    const record = engine.images.put(complete);
+    // Of pulls that nobody came back to.
+    dropPartials(engine.store, "stale");
+    return told(engine, record, what);
   });
 }
 

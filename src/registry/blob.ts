@@ -103,7 +103,7 @@ async function* fetchSpan(
     } catch (error) {
       if (!(error instanceof EngineError) || error.data["transient"] !== true) throw error;
       if (span.offset - start >= PROGRESS_BYTES) failures = 0;
-      if (failures >= transport.retry.retries) throw error;
+      if (failures >= transport.retry.retries || error.data["exhausted"] === true) throw error;
       ctx.log.debug(`blob ${descriptor.digest} at ${span.offset}: ${error.message}; resuming`);
       await pause(ctx, transport.retry, failures++, error);
     }
@@ -126,8 +126,11 @@ async function* readFrom(
   transport: Transport,
   span: Span,
 ): AsyncGenerator<Uint8Array, void, undefined> {
+  yield* readReply(await openBlob(ctx, transport, span), span);
+}
+
+async function* readReply(reply: Reply, span: Span): AsyncGenerator<Uint8Array, void, undefined> {
   const { descriptor } = span;
-  const reply = await openBlob(ctx, transport, span);
   let skip = await bytesToSkip(reply, span);
   for await (const chunk of reply.chunks()) {
     if (skip >= chunk.length) {
@@ -204,21 +207,35 @@ function tooLong(descriptor: Descriptor): Error {
   });
 }
 
-/** A layer that its author allows only to be fetched elsewhere: its `urls`, TLS only, in order, without credentials. */
+/**
+ * A layer that its author allows only to be fetched elsewhere: its `urls`, TLS only, in order, without credentials; each goes on where the
+ * one before has stopped.
+ */
 export async function* fetchForeign(
   ctx: Ctx,
   transport: Transport,
-  descriptor: Descriptor,
+  span: Span,
 ): AsyncGenerator<Uint8Array, void, undefined> {
+  const { descriptor } = span;
   const what = `blob "${descriptor.digest}"`;
   let last: unknown = fail("not-found", `${what} has no address to fetch it from`);
   for (const target of descriptor.urls ?? []) {
     if (!URL.canParse(target)) continue;
     try {
-      const reply = await transport.request(ctx, { method: "GET", target, scopes: [], what, accept: [200] });
-      if (reply.status !== 200) throw await answerError(what, reply);
-      yield* reply.chunks();
-      return;
+      const headers: Record<string, string> = span.offset === 0 ? {} : { Range: `bytes=${span.offset}-` };
+      const accept = [200, 206, 416];
+      const reply = await transport.request(ctx, {
+        method: "GET",
+        target,
+        headers,
+        scopes: [],
+        what,
+        accept,
+      });
+      if (!accept.includes(reply.status)) throw await answerError(what, reply);
+      yield* readReply(reply, span);
+      if (span.offset >= descriptor.size) return;
+      last = broken(span, "ended early");
     } catch (error) {
       last = error;
       if (error instanceof EngineError && error.kind === "canceled") throw error;

@@ -79,9 +79,9 @@ class Client implements RegistryClient {
     try {
       yield* fetchBlob(ctx, this.#home, position);
     } catch (error) {
-      const elsewhere = isForeignLayerType(descriptor.mediaType) && position.offset === 0;
-      if (!elsewhere || !(error instanceof EngineError) || error.kind !== "not-found") throw error;
-      yield* fetchForeign(ctx, this.#home, descriptor);
+      const isForeign = isForeignLayerType(descriptor.mediaType);
+      if (!isForeign || !(error instanceof EngineError) || error.kind !== "not-found") throw error;
+      yield* fetchForeign(ctx, this.#home, position);
     }
   }
 
