@@ -104,6 +104,15 @@ describe("blobs", () => {
     expect(registry.count("GET", "/blobs/")).toBe(1 + quick.retries);
   });
 
+  test("patience is the same where nothing comes at all", async () => {
+    const registry = fake();
+    const descriptor = registry.addBlob(bytes);
+    registry.fault = ({ path }) => (path.includes("/blobs/") ? problem(503, "UNAVAILABLE") : undefined);
+    const error = await failure(collect(clientOf(registry).blob(ctx, descriptor)));
+    expect(error).toMatchObject({ kind: "unavailable" });
+    expect(registry.count("GET", "/blobs/")).toBe(1 + quick.retries);
+  });
+
   test("a wrong range in the answer is refused", async () => {
     const registry = fake();
     const descriptor = registry.addBlob(bytes);

@@ -73,7 +73,10 @@ export class Transport {
       const outcome = await this.#try(ctx, request);
       if (!(outcome instanceof EngineError)) return outcome;
       const mayRetry = repeatable && request.method !== "PATCH" && outcome.data["transient"] === true;
-      if (!mayRetry || attempt >= this.retry.retries) throw outcome;
+      if (!mayRetry) throw outcome;
+      // Callers that have a patience of their own are not to begin anew with what has been tried often enough.
+      if (attempt >= this.retry.retries)
+        throw Object.assign(outcome, { data: { ...outcome.data, exhausted: true } });
       ctx.log.debug(`${request.what}: ${outcome.message}; trying again`);
       await pause(ctx, this.retry, attempt, outcome);
     }

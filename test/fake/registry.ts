@@ -4,6 +4,7 @@
  */
 import type { Server } from "bun";
 import { createHash } from "node:crypto";
+import { type AddressInfo, createServer, type Socket } from "node:net";
 
 export interface Seen {
   method: string;
@@ -225,6 +226,105 @@ export function problem(
 
 export function digestOf(bytes: Uint8Array | string): string {
   return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+}
+
+/** An answer that never ends: `start`, and then `piece` for ever. `closed` tells when the other side has had enough of it. */
+export function endless(
+  start: string | Uint8Array,
+  piece: string,
+  init?: ResponseInit,
+): Response & { closed: Promise<void> } {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const more = Buffer.from(piece.repeat(Math.ceil(65_536 / piece.length)));
+  let next = Buffer.from(start as string);
+  const body = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      controller.enqueue(Uint8Array.from(next));
+      next = more;
+    },
+    cancel: () => resolve(),
+  });
+  return Object.assign(new Response(body, init), { closed: promise });
+}
+
+/** Nothing at all, or what `bytes` are and then nothing more. */
+export function silent(bytes?: Uint8Array<ArrayBuffer>): Response | Promise<Response> {
+  if (bytes === undefined) return new Promise(() => {});
+  const body = new ReadableStream<Uint8Array>({
+    start: (controller) => controller.enqueue(bytes),
+    pull: () => new Promise(() => {}),
+  });
+  return new Response(body);
+}
+
+/** Announces all of `bytes`, sends the first `length` of them and breaks the connection. */
+export function cutShort(bytes: Uint8Array<ArrayBuffer>, length: number): Response {
+  let sent = false;
+  const body = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      if (!sent) controller.enqueue(bytes.slice(0, length));
+      else {
+        // What was sent must be on its way first.
+        await Bun.sleep(100);
+        controller.error(new Error("cut"));
+      }
+      sent = true;
+    },
+  });
+  return new Response(body, { headers: { "Content-Length": String(bytes.length) } });
+}
+
+export interface Lie {
+  /** Content-Length; may be anything. */
+  announced: number | string;
+  body: Uint8Array;
+  /** What comes after the body: an orderly end, a reset, or nothing for ever. */
+  after: "end" | "reset" | "nothing";
+}
+
+/** Stands before a registry and passes on what that says, but for lies about length, which no HTTP server can be made to tell. */
+export class LyingServer implements Disposable {
+  readonly #server;
+
+  private constructor(registry: FakeRegistry, lie: (path: string) => Lie | undefined) {
+    this.#server = createServer((socket) => {
+      socket.on("error", () => {});
+      socket.once("data", (data) => {
+        const path = /^GET (\/\S*) /.exec(data.toString("latin1"))?.[1];
+        // Anything else is a TLS handshake.
+        if (path === undefined) socket.end();
+        else void tell(socket, `http://${registry.host}${path}`, lie(path));
+      });
+    });
+  }
+
+  static async listen(registry: FakeRegistry, lie: (path: string) => Lie | undefined): Promise<LyingServer> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const server = new LyingServer(registry, lie);
+    server.#server.listen(0, "127.0.0.1", resolve);
+    await promise;
+    return server;
+  }
+
+  get host(): string {
+    return `127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  [Symbol.dispose](): void {
+    this.#server.close();
+  }
+}
+
+async function tell(socket: Socket, url: string, lie: Lie | undefined): Promise<void> {
+  const answer = await fetch(url);
+  const right = await answer.bytes();
+  const { announced, body, after } = lie ?? { announced: right.length, body: right, after: "end" };
+  const type = answer.headers.get("content-type") ?? "";
+  const head = [`HTTP/1.1 ${answer.status} X`, `Content-Type: ${type}`, `Content-Length: ${announced}`];
+  socket.write(`${[...head, "Connection: close"].join("\r\n")}\r\n\r\n`);
+  socket.write(body);
+  if (after === "end") socket.end();
+  if (after === "reset") setTimeout(() => socket.resetAndDestroy(), 50);
 }
 
 /** A body that breaks off: `announced` bytes are promised, only `bytes` come, then the connection is cut. */
