@@ -46,11 +46,20 @@ interface Inflater {
   error: Error | undefined;
 }
 
+/** Memory that one inflation after the other can use. */
+export class InflateBuffers {
+  readonly input = Buffer.allocUnsafeSlow(INPUT);
+  readonly outputs = [Buffer.allocUnsafeSlow(OUTPUT), Buffer.allocUnsafeSlow(OUTPUT)] as const;
+}
+
 /**
  * The bytes without their compression. A chunk is valid until the next one is asked for. Errors: as `decompress` of compress.ts.
  */
-export async function* inflate(read: ReadInto): AsyncGenerator<Uint8Array, void, undefined> {
-  const input = new Input(read);
+export async function* inflate(
+  read: ReadInto,
+  buffers = new InflateBuffers(),
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const input = new Input(read, buffers.input);
   const compression = detectCompression(input.head());
   if (compression === "none") {
     for (let chunk = input.take(); chunk !== undefined; chunk = input.take()) yield chunk;
@@ -61,19 +70,20 @@ export async function* inflate(read: ReadInto): AsyncGenerator<Uint8Array, void,
   frames?.write(input.head());
   const inflater = await open(compression);
   if (inflater === undefined) yield* decompress(input.copies());
-  else yield* drive(inflater, { input, compression, frames });
+  else yield* drive(inflater, { input, compression, frames }, buffers.outputs);
 }
 
 /** Compressed bytes in a buffer that is filled again when all of it was taken. */
 class Input {
-  readonly buffer = Buffer.allocUnsafeSlow(INPUT);
+  readonly buffer: Uint8Array;
   readonly #read: ReadInto;
   start = 0;
   end = 0;
   isOver = false;
 
-  constructor(read: ReadInto) {
+  constructor(read: ReadInto, buffer: Uint8Array) {
     this.#read = read;
+    this.buffer = buffer;
   }
 
   /** The first bytes, as many as tell what they are. */
@@ -144,8 +154,8 @@ async function open(compression: "gzip" | "zstd"): Promise<Inflater | undefined>
 async function* drive(
   inflater: Inflater,
   { input, compression, frames }: Omit<Filling, "output">,
+  outputs: InflateBuffers["outputs"],
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const outputs = [Buffer.allocUnsafeSlow(OUTPUT), Buffer.allocUnsafeSlow(OUTPUT)] as const;
   const fillNext = (turn: number): Promise<number> => {
     const filled = fill(inflater, { input, output: outputs[turn & 1] as Buffer, compression, frames });
     // Looked at in its turn.

@@ -6,7 +6,7 @@
 import { readSync, writeSync } from "node:fs";
 import type { TarSink } from "../archive/archive.ts";
 import { createDigester } from "../archive/digest.ts";
-import { inflate, type ReadInto } from "../archive/inflate.ts";
+import { inflate, InflateBuffers, type ReadInto } from "../archive/inflate.ts";
 import { TarReader } from "../archive/tar-reader.ts";
 import { kindOf, EngineError, messageOf } from "../core/error.ts";
 import { linux } from "../sys/linux.ts";
@@ -28,7 +28,10 @@ function bytesOf(pipe: Fd): ReadInto {
   return (into) => readSync(pipe, into, 0, into.length, null);
 }
 
-async function unpack(job: UnpackJob, { directory, pipe }: Descriptors): Promise<UnpackReply> {
+async function unpack(
+  job: UnpackJob,
+  { directory, pipe, buffers }: Descriptors & { buffers: InflateBuffers },
+): Promise<UnpackReply> {
   using root = Rooted.at(linux, directory);
   using tree = new UnpackTree(linux, root, job.overlayXattr);
   using extractor = new Extractor(linux, tree, {
@@ -41,7 +44,7 @@ async function unpack(job: UnpackJob, { directory, pipe }: Descriptors): Promise
   const sink = owned(extractor, job.owner);
   const reader = new TarReader(job.harmless === true ? harmless(sink) : sink, job.limits);
   const digester = createDigester();
-  for await (const chunk of inflate(bytesOf(pipe))) {
+  for await (const chunk of inflate(bytesOf(pipe), buffers)) {
     digester.update(chunk);
     reader.write(chunk);
   }
@@ -75,15 +78,18 @@ function replyOf(error: unknown): UnpackReply {
   return { error: { kind: kindOf(error), reason, message, data, ...(hint === undefined ? {} : { hint }) } };
 }
 
-async function replyTo(job: Uint8Array, descriptors: Descriptors): Promise<UnpackReply> {
+async function replyTo(
+  job: Uint8Array,
+  given: Descriptors & { buffers: InflateBuffers },
+): Promise<UnpackReply> {
   try {
-    return await unpack(JSON.parse(Buffer.from(job).toString()) as UnpackJob, descriptors);
+    return await unpack(JSON.parse(Buffer.from(job).toString()) as UnpackJob, given);
   } catch (error) {
     return replyOf(error);
   } finally {
     // It may be that of a file with extended attributes, in a directory that would stay in use.
     process.chdir("/");
-    linux.close(descriptors.pipe);
+    linux.close(given.pipe);
   }
 }
 
@@ -99,11 +105,12 @@ export async function runUnpackChild(): Promise<never> {
     writeSync(1, `${JSON.stringify(replyOf(error))}\n`);
     process.exit(1);
   }
+  const buffers = new InflateBuffers();
   while (status === 0) {
     const { data, fds } = linux.receiveFds(SOCKET, 2);
     const [directory, pipe] = fds;
     if (directory === undefined || pipe === undefined) break;
-    const reply = await replyTo(data, { directory, pipe });
+    const reply = await replyTo(data, { directory, pipe, buffers });
     // A thread may still be at work on what an error has left.
     if ("error" in reply) status = 1;
     writeAll(`${JSON.stringify(reply)}\n`);
