@@ -51,6 +51,10 @@ describe("words of errors", () => {
       'Error: no such container "x"\nlist them with ps\n',
     );
   });
+  test("control characters of strangers do not reach the terminal", () => {
+    const said = fail("not-found", "no \u001b[2J\u009b1m\u0007x\r", { hint: "two\n\tlines" });
+    expect(printed("berth", said)).toBe("Error: no ?[2J?1m?x?\ntwo\n\tlines\n");
+  });
   test("mistakes of the call point to the help", () => {
     expect(printed("podman", fail("invalid-argument", "unknown flag: --x", { reason: "unknown-flag" }))).toBe(
       "Error: unknown flag: --x\nSee 'podman run --help'\n",

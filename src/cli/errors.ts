@@ -72,8 +72,13 @@ export function printError(error: unknown, context: ErrorContext): void {
   const lines = personality.docker ? dockerLines(error, context) : plainLines(error, context);
   const hint = error instanceof EngineError ? error.hint : undefined;
   if (hint !== undefined) lines.splice(1, 0, named(hint, personality));
-  out.error(lines.join("\n"));
+  out.error(printable(lines.join("\n")));
   if (context.trace && isInternal(error)) out.error(Bun.inspect(error));
+}
+
+/** Errors quote documents, servers and file names of strangers, who must not write to the terminal through them. */
+function printable(text: string): string {
+  return text.replace(/[^\P{Cc}\n\t]/gu, "?");
 }
 
 /** Commands in a hint are called by the name that the caller used. */

@@ -3,10 +3,13 @@
  * a field; every reader names the document and the field in its error (`invalid-argument`).
  */
 import { fail } from "../core/error.ts";
+import { excerpt } from "./digest.ts";
 
 export type JsonObject = Record<string, unknown>;
 
 const MAX_DEPTH = 64;
+/** Characters of an error that are shown. */
+const MAX_PROBLEM = 500;
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
@@ -16,8 +19,9 @@ export interface Document {
   fields: JsonObject;
 }
 
+/** `problem` may quote what is in the document. */
 export function invalid(what: string, problem: string, cause?: unknown): Error {
-  return fail("invalid-argument", `invalid ${what}: ${problem}`, {
+  return fail("invalid-argument", `invalid ${what}: ${excerpt(problem, MAX_PROBLEM)}`, {
     reason: `invalid-${what.replaceAll(" ", "-")}`,
     ...(cause === undefined ? {} : { cause }),
   });

@@ -16,6 +16,15 @@ import {
   OCI_MANIFEST,
 } from "./media-types.ts";
 
+function messageOf(run: () => unknown): string {
+  try {
+    run();
+  } catch (error) {
+    return (error as Error).message;
+  }
+  throw new Error("it was not refused");
+}
+
 const DIGEST = `sha256:${"0a".repeat(32)}`;
 const bytes = (value: unknown) =>
   new TextEncoder().encode(typeof value === "string" ? value : JSON.stringify(value));
@@ -126,6 +135,19 @@ describe("manifests", () => {
   test("more than 4 MiB and bad UTF-8 are refused", () => {
     expect(() => parseManifest(new Uint8Array(MAX_MANIFEST_BYTES + 1))).toThrow(/more than the limit/);
     expect(() => parseManifest(Uint8Array.of(0x7b, 0x22, 0xff, 0x22, 0x7d))).toThrow(/UTF-8/);
+  });
+
+  test("what a document says does not reach the terminal as it is", () => {
+    const texts = [
+      "\u001b[2J",
+      `{"annotations":{"\u001b[2J":7},"schemaVersion":2,"manifests":[]}`,
+      "x".repeat(100_000),
+    ];
+    for (const text of texts) {
+      const problem = messageOf(() => parseManifest(bytes(text)));
+      expect(problem).toMatch(/^invalid manifest: \P{Cc}+$/u);
+      expect(problem.length).toBeLessThan(600);
+    }
   });
 
   test("hostile keys are data", () => {
