@@ -170,7 +170,7 @@ function healthcheck(rest: string, change: string): Healthcheck {
     left = left.slice(option[0].length)
   ) {
     const [, name, value] = option as unknown as [string, string, string];
-    const field = HEALTH_OPTIONS[name];
+    const field = Object.hasOwn(HEALTH_OPTIONS, name) ? HEALTH_OPTIONS[name] : undefined;
     if (field !== undefined) health[field] = Math.round(parseDuration(value) * 1e6);
     else if (name === "retries" && /^\d+$/.test(value)) health.Retries = Number(value);
     else throw invalidChange(change, `"--${name}=${value}" is not an option of HEALTHCHECK`);

@@ -74,6 +74,14 @@ test("what is not there is named together with what is", () => {
   expect(() => selectPlatform(index(), parsePlatform("linux/amd64"))).toThrow(/no image for platform/);
 });
 
+test.each(["__proto__", "constructor", "toString"])(
+  "%s is an architecture like any other unknown one",
+  (name) => {
+    expect(formatPlatform({ os: name, architecture: name })).toBe(`${name}/${name}`);
+    expect(platformMatches(hostPlatform(), { os: "linux", architecture: name })).toBe(false);
+  },
+);
+
 test("an attestation is never chosen", () => {
   const offered = index(undefined);
   (offered.manifests[0] as Descriptor).annotations = { "vnd.docker.reference.type": "attestation-manifest" };

@@ -7,20 +7,21 @@ import { excerpt } from "./digest.ts";
 import { defined, type JsonObject, optionalString, optionalStrings } from "./document.ts";
 import type { Descriptor, Index, Platform } from "./image.ts";
 
-const ARCHITECTURES: Record<string, [architecture: string, variant?: string]> = {
-  x86_64: ["amd64"],
-  "x86-64": ["amd64"],
-  x64: ["amd64"],
-  i386: ["386"],
-  i486: ["386"],
-  i586: ["386"],
-  i686: ["386"],
-  ia32: ["386"],
-  aarch64: ["arm64"],
-  armhf: ["arm", "v7"],
-  armel: ["arm", "v6"],
-  ppc64el: ["ppc64le"],
-};
+/** A map, because a config may say "__proto__". */
+const ARCHITECTURES = new Map<string, [architecture: string, variant?: string]>([
+  ["x86_64", ["amd64"]],
+  ["x86-64", ["amd64"]],
+  ["x64", ["amd64"]],
+  ["i386", ["386"]],
+  ["i486", ["386"]],
+  ["i586", ["386"]],
+  ["i686", ["386"]],
+  ["ia32", ["386"]],
+  ["aarch64", ["arm64"]],
+  ["armhf", ["arm", "v7"]],
+  ["armel", ["arm", "v6"]],
+  ["ppc64el", ["ppc64le"]],
+]);
 
 const KNOWN_ARCHITECTURES = new Set(
   "386 amd64 arm arm64 loong64 mips mips64 mips64le mipsle ppc64 ppc64le riscv64 s390x wasm".split(" "),
@@ -38,7 +39,7 @@ export function hostPlatform(): Platform {
 function normalizePlatform(platform: Platform): Platform {
   const os = platform.os.toLowerCase() === "macos" ? "darwin" : platform.os.toLowerCase();
   const given = platform.architecture.toLowerCase();
-  const [architecture, implied] = ARCHITECTURES[given] ?? [given];
+  const [architecture, implied] = ARCHITECTURES.get(given) ?? [given];
   const variant = normalVariant(architecture, platform.variant?.toLowerCase() || implied);
   return defined<Platform>({ ...platform, os, architecture, variant });
 }
