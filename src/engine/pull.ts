@@ -78,7 +78,7 @@ export async function pull(ctx: Ctx, engine: Engine, request: PullRequest): Prom
     }
   }
   if (request.policy === "newer" && local !== undefined) {
-    ctx.log.debug(`cannot look for a newer ${request.reference}: ${messageOf(last)}`);
+    ctx.log.warn(`no newer ${request.reference}, using the one that is here: ${messageOf(last)}`);
     return local;
   }
   throw last;
