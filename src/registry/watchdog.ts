@@ -6,21 +6,21 @@ export class Watchdog implements Disposable {
   readonly #timer: ReturnType<typeof setInterval>;
   readonly #outer: AbortSignal;
   readonly #giveUp = (): void => this.#controller.abort(this.#outer.reason);
-  #last = performance.now();
+  /** Milliseconds without a touch, counted in ticks: while this process itself stands still none pass. */
+  #idle = 0;
   #stalled = false;
 
   constructor(ctx: Ctx, stallMs: number) {
     this.#outer = ctx.signal;
     if (this.#outer.aborted) this.#giveUp();
     this.#outer.addEventListener("abort", this.#giveUp, { once: true });
-    this.#timer = setInterval(
-      () => {
-        if (performance.now() - this.#last < stallMs) return;
-        this.#stalled = true;
-        this.#controller.abort(new Error("stalled"));
-      },
-      Math.max(10, stallMs / 10),
-    );
+    const tick = Math.max(10, stallMs / 10);
+    this.#timer = setInterval(() => {
+      this.#idle += tick;
+      if (this.#idle < stallMs) return;
+      this.#stalled = true;
+      this.#controller.abort(new Error("stalled"));
+    }, tick);
     // A dog that is forgotten must not keep the process alive.
     this.#timer.unref();
   }
@@ -35,12 +35,12 @@ export class Watchdog implements Disposable {
 
   /** Something has moved, and may take `graceMs` longer than usual to move again. */
   touch(graceMs = 0): void {
-    this.#last = performance.now() + graceMs;
+    this.#idle = -graceMs;
   }
 
   /** It is not the other side's turn: nothing counts until the next touch. */
   rest(): void {
-    this.#last = Number.POSITIVE_INFINITY;
+    this.#idle = Number.NEGATIVE_INFINITY;
   }
 
   [Symbol.dispose](): void {
