@@ -68,13 +68,23 @@ function processes({ dir }: Box): string[] {
     });
 }
 
+/** Tables that keep something on purpose; what a push has learned of a layer goes with the layer (storage/layer-variants.test.ts). */
+const LASTING = new Set([
+  "events",
+  "networks",
+  "network_cursors",
+  "sqlite_sequence",
+  "layer_variants",
+  "blob_origins",
+]);
+
 function rows(path: string): string[] {
   if (!existsSync(path)) return [];
   using db = new Database(path, { readonly: true });
   db.run("PRAGMA busy_timeout = 10000");
   const tables = db.query("SELECT name FROM sqlite_master WHERE type = 'table'").all() as { name: string }[];
   return tables
-    .filter(({ name }) => !["events", "networks", "network_cursors", "sqlite_sequence"].includes(name))
+    .filter(({ name }) => !LASTING.has(name))
     .flatMap(({ name }) =>
       db
         .query(`SELECT * FROM ${name}`)
