@@ -319,17 +319,27 @@ describe("answers in the middle", () => {
   });
 
   test("a registry that takes its time to store what it has taken", async () => {
-    const registry = fake();
     const of = large(8 * MiB);
-    const client = openRegistry(parseReference(`${registry.host}/x`), {
+    let taken = 0;
+    using registry = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      fetch: async (request) => {
+        if (request.method === "HEAD") return new Response(null, { status: 404 });
+        if (request.method === "POST")
+          return new Response(null, { status: 202, headers: { Location: "/upload" } });
+        if (request.method !== "PUT") return new Response("{}");
+        taken = (await request.arrayBuffer()).byteLength;
+        await Bun.sleep(400);
+        return new Response(null, { status: 201 });
+      },
+    });
+    const client = openRegistry(parseReference(`127.0.0.1:${registry.port}/x`), {
       registriesConf: "/dev/null",
       retry: { ...quick, retries: 0, stallMs: 100 },
     });
-    registry.fault = async ({ method }) => {
-      if (method === "PUT") await Bun.sleep(400);
-      return undefined as unknown as Response;
-    };
     expect(await client.pushBlob(ctx, described(of), () => stream(of))).toBe("uploaded");
+    expect(taken).toBe(8 * MiB);
   });
 });
 
