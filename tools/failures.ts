@@ -5,5 +5,6 @@ import { appendFileSync } from "node:fs";
 export function noteFailures(where: string, lines: string[]): void {
   const file = process.env["BERTH_FAILURES"];
   if (file === undefined) return;
-  for (const line of new Set(lines)) if (line.startsWith("(fail)")) appendFileSync(file, `${where}: ${line}\n`);
+  for (const line of new Set(lines))
+    if (line.startsWith("(fail)")) appendFileSync(file, `${where}: ${line}\n`);
 }
