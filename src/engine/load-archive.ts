@@ -13,6 +13,7 @@ import { excerpt, isDigest } from "../image/digest.ts";
 import type { Descriptor, Digest } from "../image/image.ts";
 import { MAX_MANIFEST_BYTES } from "../image/manifest.ts";
 import type { Lease } from "../storage/storage.ts";
+import { hostileMember, memberName } from "./archive-member.ts";
 import type { Engine } from "./engine.ts";
 import type { ImageLayout, StoredFile } from "./load-layout.ts";
 import { type Member, tarMembers } from "./load-members.ts";
@@ -88,7 +89,7 @@ export class ArchiveLayout implements ImageLayout {
       this.#links.set(name, memberName(target.startsWith("/") && type === "symlink" ? target : from));
       return;
     }
-    if (type !== "file") throw hostile(name, "is neither a file, a link nor a directory");
+    if (type !== "file") throw hostileMember(name, "is neither a file, a link nor a directory");
     if (DOCUMENTS.has(name)) this.#keepDocument(name, await inMemory(member, name));
     else if (!IGNORED.test(name)) {
       this.#links.delete(name);
@@ -99,7 +100,8 @@ export class ArchiveLayout implements ImageLayout {
   /** Two different ones are what two readers would see two different images in. */
   #keepDocument(name: string, bytes: Uint8Array): void {
     const before = this.#documents.get(name);
-    if (before !== undefined && !Buffer.from(before).equals(bytes)) throw hostile(name, "is there twice");
+    if (before !== undefined && !Buffer.from(before).equals(bytes))
+      throw hostileMember(name, "is there twice");
     this.#documents.set(name, bytes);
   }
 
@@ -139,22 +141,4 @@ async function inMemory(member: Member, name: string): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
   for await (const chunk of member.content()) parts.push(chunk.slice());
   return Buffer.concat(parts);
-}
-
-/** Normalised: without "." and empty parts; ".." only within the archive. Errors: invalid-argument. */
-function memberName(name: string): string {
-  const parts: string[] = [];
-  if (name.startsWith("/")) throw hostile(name, "is an absolute path");
-  for (const part of name.split("/")) {
-    if (part === "..") {
-      if (parts.pop() === undefined) throw hostile(name, "leads out of the archive");
-    } else if (part !== "" && part !== ".") parts.push(part);
-  }
-  return parts.join("/");
-}
-
-function hostile(name: string, problem: string): Error {
-  return fail("invalid-argument", `member "${excerpt(name)}" of the archive ${problem}`, {
-    reason: "archive-member",
-  });
 }

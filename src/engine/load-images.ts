@@ -7,7 +7,7 @@ import { digestOf, excerpt } from "../image/digest.ts";
 import { optionalList, optionalString, optionalStrings, asObject, invalid } from "../image/document.ts";
 import { MAX_CONFIG_BYTES, parseConfig } from "../image/config.ts";
 import type { Descriptor, Digest, Index, Manifest, Platform } from "../image/image.ts";
-import { isIndex, MAX_MANIFEST_BYTES, parseManifest } from "../image/manifest.ts";
+import { isIndex, MAX_MANIFEST_BYTES, MAX_NESTING, parseManifest } from "../image/manifest.ts";
 import {
   COSIGN_ARTIFACT,
   DOCKER_CONFIG,
@@ -33,8 +33,6 @@ export interface FoundImage {
   /** The manifest, then the indexes on the way to it, innermost first; index.json itself is none of them. */
   documents: SignedDocument[];
 }
-
-const MAX_NESTING = 4;
 
 const REF_NAME = "org.opencontainers.image.ref.name";
 

@@ -4,7 +4,7 @@ import { fail } from "../core/error.ts";
 import { shortId } from "../core/id.ts";
 import { digestHex } from "../image/digest.ts";
 import type { Descriptor, Digest, Index, Manifest } from "../image/image.ts";
-import { isIndex, MAX_MANIFEST_BYTES, parseManifest } from "../image/manifest.ts";
+import { isIndex, MAX_MANIFEST_BYTES, MAX_NESTING, parseManifest } from "../image/manifest.ts";
 import { runOrdered } from "../storage/ordered.ts";
 import type { Lease } from "../storage/storage.ts";
 import type { SignedDocument } from "../trust/trust.ts";
@@ -12,8 +12,6 @@ import type { Engine } from "./engine.ts";
 import { readVerified } from "./image-source.ts";
 import type { ImageLayout } from "./load-layout.ts";
 
-/** Indexes within indexes; real ones have one. */
-const MAX_NESTING = 4;
 const CONCURRENCY = 4;
 
 export interface IndexToKeep {

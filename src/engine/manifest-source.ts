@@ -3,7 +3,7 @@ import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
 import { MAX_CONFIG_BYTES, parseConfig } from "../image/config.ts";
 import type { Descriptor, Digest, ImageConfig, Manifest, Platform } from "../image/image.ts";
-import { isIndex, parseManifest } from "../image/manifest.ts";
+import { isIndex, MAX_NESTING, parseManifest } from "../image/manifest.ts";
 import { isImageConfigType } from "../image/media-types.ts";
 import { hostPlatform, selectPlatform } from "../image/platform.ts";
 import { repositoryName } from "../image/reference.ts";
@@ -175,8 +175,6 @@ async function keep(
   const { digest } = descriptor;
   await engine.content.ingest(ctx, once(bytes), { digest, size: bytes.length }, lease);
 }
-
-const MAX_NESTING = 4;
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
   yield bytes;

@@ -4,7 +4,7 @@ import { EngineError, fail, messageOf } from "../core/error.ts";
 import { shortId } from "../core/id.ts";
 import { digestHex } from "../image/digest.ts";
 import type { Descriptor, Digest, Index, Manifest, Reference } from "../image/image.ts";
-import { isIndex, parseManifest } from "../image/manifest.ts";
+import { isIndex, MAX_NESTING, parseManifest } from "../image/manifest.ts";
 import { isImageConfigType, isLayerType } from "../image/media-types.ts";
 import { formatReference, repositoryName, withDefaultTag } from "../image/reference.ts";
 import type { FetchedManifest, RegistryClient, RegistryOptions } from "../registry/registry.ts";
@@ -29,8 +29,6 @@ export interface PulledIndex {
   image?: Digest;
 }
 
-/** Indexes within indexes; real ones have one. */
-const MAX_NESTING = 4;
 const CONCURRENCY = 6;
 
 /**

@@ -4,7 +4,7 @@ import { EngineError, fail, messageOf } from "../core/error.ts";
 import { chainIds } from "../image/chain.ts";
 import { isDigest } from "../image/digest.ts";
 import type { Descriptor, Digest, ImageConfig, Manifest, Platform, Reference } from "../image/image.ts";
-import { isIndex, MAX_MANIFEST_BYTES, parseManifest } from "../image/manifest.ts";
+import { isIndex, MAX_MANIFEST_BYTES, MAX_NESTING, parseManifest } from "../image/manifest.ts";
 import {
   formatPlatform,
   hostPlatform,
@@ -39,9 +39,6 @@ export interface PullRequest {
   registry: RegistryOptions;
   quiet?: boolean;
 }
-
-/** Indexes within indexes; real ones have one. */
-const MAX_NESTING = 4;
 
 /**
  * The image, in the store and named. With `allTags` the last of them. Nothing is visible before all of it is

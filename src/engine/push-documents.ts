@@ -9,7 +9,7 @@ import {
   imageFormat,
 } from "../image/convert.ts";
 import type { Descriptor, Digest, Index, Manifest } from "../image/image.ts";
-import { isIndex, MAX_MANIFEST_BYTES, parseManifest } from "../image/manifest.ts";
+import { isIndex, MAX_MANIFEST_BYTES, MAX_STORED_NESTING, parseManifest } from "../image/manifest.ts";
 import { isImageConfigType } from "../image/media-types.ts";
 import { runOrdered } from "../storage/ordered.ts";
 import type { Lease } from "../storage/storage.ts";
@@ -38,8 +38,6 @@ export interface StoredDocument {
   document: Manifest | Index;
 }
 
-/** Indexes within indexes; real ones have one. */
-const MAX_NESTING = 8;
 const CONCURRENCY = 4;
 
 export class DocumentPusher {
@@ -71,10 +69,14 @@ export class DocumentPusher {
     { bytes, digest, document: index }: StoredDocument & { document: Index },
     depth: number,
   ): Promise<Converted> {
-    if (depth >= MAX_NESTING) {
-      throw fail("invalid-argument", `index "${digest}" is malformed: more than ${MAX_NESTING} levels`, {
-        reason: "index-nesting",
-      });
+    if (depth >= MAX_STORED_NESTING) {
+      throw fail(
+        "invalid-argument",
+        `index "${digest}" is malformed: more than ${MAX_STORED_NESTING} levels`,
+        {
+          reason: "index-nesting",
+        },
+      );
     }
     const children = new Map<Digest, Converted>();
     const entries = this.#rules.children === "all" ? index.manifests : [];

@@ -4,7 +4,7 @@ import { fail } from "../core/error.ts";
 import { MAX_CONFIG_BYTES } from "../image/config.ts";
 import { asObject, type JsonObject, parseDocument } from "../image/document.ts";
 import type { Descriptor, Digest, Manifest, Platform, Reference } from "../image/image.ts";
-import { isIndex, parseManifest } from "../image/manifest.ts";
+import { isIndex, MAX_NESTING, parseManifest } from "../image/manifest.ts";
 import { isImageConfigType } from "../image/media-types.ts";
 import { selectPlatform } from "../image/platform.ts";
 import { formatReference, repositoryName } from "../image/reference.ts";
@@ -12,7 +12,7 @@ import type { FetchedManifest, RegistryOptions } from "../registry/registry.ts";
 import type { Engine } from "./engine.ts";
 import { readVerified } from "./image-source.ts";
 import { registryOptions } from "./pull.ts";
-import { entryDocument, MAX_NESTING } from "./transfer/copying.ts";
+import { entryDocument } from "./transfer/copying.ts";
 import { openReader } from "./transfer/open.ts";
 import type { ImageReader, Place } from "./transfer/transfer.ts";
 

@@ -3,7 +3,7 @@ import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
 import { convertIndex, type Converted, convertManifest, imageFormat } from "../image/convert.ts";
 import type { Descriptor, Digest, Index, Manifest } from "../image/image.ts";
-import { isIndex } from "../image/manifest.ts";
+import { isIndex, MAX_STORED_NESTING } from "../image/manifest.ts";
 import { isForeignLayerType, isImageConfigType } from "../image/media-types.ts";
 import { runOrdered } from "../storage/ordered.ts";
 import type { Lease } from "../storage/storage.ts";
@@ -21,8 +21,6 @@ export interface SavedImage {
   digest: Digest;
 }
 
-/** Indexes within indexes; real ones have one. */
-const MAX_NESTING = 8;
 const CONCURRENCY = 4;
 
 export class SaveContents {
@@ -55,10 +53,14 @@ export class SaveContents {
     { bytes, digest, document: index }: StoredDocument & { document: Index },
     depth: number,
   ): Promise<Converted> {
-    if (depth >= MAX_NESTING) {
-      throw fail("invalid-argument", `index "${digest}" is malformed: more than ${MAX_NESTING} levels`, {
-        reason: "index-nesting",
-      });
+    if (depth >= MAX_STORED_NESTING) {
+      throw fail(
+        "invalid-argument",
+        `index "${digest}" is malformed: more than ${MAX_STORED_NESTING} levels`,
+        {
+          reason: "index-nesting",
+        },
+      );
     }
     const children = new Map<Digest, Converted>();
     for (const entry of index.manifests) {

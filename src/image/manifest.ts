@@ -22,6 +22,12 @@ import { platformOf } from "./platform.ts";
 /** Bytes; what every registry must be able to take (distribution-spec, "Pushing Manifests"). */
 export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
 
+/** Indexes within indexes that are followed to an image; real ones have one. */
+export const MAX_NESTING = 4;
+
+/** The same where the store keeps, pushes and saves what it has been given. */
+export const MAX_STORED_NESTING = 8;
+
 const WHAT = "manifest";
 
 export function isIndex(document: Manifest | Index): document is Index {

@@ -1,7 +1,7 @@
 /** Which of the manifests that a stored index lists is meant: the entry for a platform, and the image made of it. */
 import { isKind } from "../core/error.ts";
 import type { Descriptor, Digest, Index, Platform } from "../image/image.ts";
-import { isIndex, MAX_MANIFEST_BYTES, parseManifest } from "../image/manifest.ts";
+import { isIndex, MAX_MANIFEST_BYTES, MAX_NESTING, parseManifest } from "../image/manifest.ts";
 import { selectPlatform } from "../image/platform.ts";
 import type { Db } from "../sys/db.ts";
 import type { ContentStore } from "./storage.ts";
@@ -10,9 +10,6 @@ export interface EntryDeps {
   db: Db;
   content: ContentStore;
 }
-
-/** Indexes within indexes; real ones have one. */
-const MAX_NESTING = 4;
 
 /**
  * The manifest for the platform (default: this host's), through indexes within the index as far as they are here: what is

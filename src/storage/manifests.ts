@@ -4,7 +4,7 @@ import { failpoint } from "../core/failpoint.ts";
 import { now } from "../core/time.ts";
 import { isDigest } from "../image/digest.ts";
 import type { Descriptor, Digest, Index, Manifest } from "../image/image.ts";
-import { isIndex, MAX_MANIFEST_BYTES, parseManifest } from "../image/manifest.ts";
+import { isIndex, MAX_MANIFEST_BYTES, MAX_STORED_NESTING, parseManifest } from "../image/manifest.ts";
 import type { Db } from "../sys/db.ts";
 import type { BlobDeps } from "./blob-writer.ts";
 import { ioError } from "./files.ts";
@@ -39,9 +39,6 @@ const SELECT = `SELECT m.*,
   (SELECT json_group_array(name) FROM manifest_names WHERE digest = m.digest) AS names,
   (SELECT json_group_array(repo || '@' || digest) FROM repo_digests WHERE image_id = m.digest AND digest = m.digest) AS repo_digests
   FROM manifests m`;
-
-/** Documents that lie in one another; real ones do twice at most. */
-const MAX_NESTING = 8;
 
 export function createManifests(deps: ManifestDeps): ManifestStore {
   const { db } = deps;
@@ -159,7 +156,7 @@ function insertDocument(deps: ManifestDeps, digest: Digest, document: Manifest |
   const index = isIndex(document);
   if (depth === 0 || index) insertRow(deps.db, digest, document);
   insertRefs(deps.db, digest, index ? document.manifests : [document.config, ...document.layers]);
-  if (!index || depth === MAX_NESTING) return;
+  if (!index || depth === MAX_STORED_NESTING) return;
   for (const entry of document.manifests) {
     const listed = listedDocument(deps, entry);
     if (listed !== undefined) insertDocument(deps, entry.digest, listed, depth + 1);

@@ -11,7 +11,7 @@ import {
 } from "../../image/convert.ts";
 import { digestHex, excerpt } from "../../image/digest.ts";
 import type { Descriptor, Digest, Index, Manifest } from "../../image/image.ts";
-import { isIndex, parseManifest } from "../../image/manifest.ts";
+import { isIndex, MAX_NESTING, parseManifest } from "../../image/manifest.ts";
 import { isForeignLayerType, isImageConfigType } from "../../image/media-types.ts";
 import type { FetchedManifest } from "../../registry/registry.ts";
 import { runOrdered } from "../../storage/ordered.ts";
@@ -21,8 +21,6 @@ import type { Engine } from "../engine.ts";
 import { type LayerRules, type LayerTarget, recompress, targetOf } from "./recompress.ts";
 import type { ImageReader, ImageWriter } from "./transfer.ts";
 
-/** Indexes within indexes; real ones have one. */
-export const MAX_NESTING = 4;
 /** Attached to one document; and to what is attached, and so on. */
 const MAX_REFERRERS = 1000;
 const MAX_REFERRER_DEPTH = 4;

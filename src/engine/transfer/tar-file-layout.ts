@@ -15,6 +15,7 @@ import type { Descriptor, Digest } from "../../image/image.ts";
 import { MAX_MANIFEST_BYTES } from "../../image/manifest.ts";
 import { ioError } from "../../storage/files.ts";
 import { Rooted } from "../../sys/rooted.ts";
+import { hostileMember, memberName } from "../archive-member.ts";
 import type { Engine } from "../engine.ts";
 import type { ImageLayout, StoredFile } from "../load-layout.ts";
 import { StagedFile } from "./staged-file.ts";
@@ -224,12 +225,12 @@ class Members implements TarSink {
     if (entry.type === "directory" || name === "") return;
     if (entry.type === "hardlink" || entry.type === "symlink") {
       const target = Buffer.from(entry.linkName).toString();
-      if (target.startsWith("/")) throw hostile(name, "is a link out of the archive");
+      if (target.startsWith("/")) throw hostileMember(name, "is a link out of the archive");
       const from = entry.type === "symlink" ? `${name.slice(0, name.lastIndexOf("/") + 1)}${target}` : target;
       this.#links.set(name, memberName(from));
       return;
     }
-    if (entry.type !== "file") throw hostile(name, "is neither a file, a link nor a directory");
+    if (entry.type !== "file") throw hostileMember(name, "is neither a file, a link nor a directory");
     this.#open = new OpenMember(name, entry.size);
   }
 
@@ -256,7 +257,8 @@ class Members implements TarSink {
   /** Two different ones are what two readers would see two different images in. */
   #keepDocument(name: string, bytes: Uint8Array): void {
     const before = this.documents.get(name);
-    if (before !== undefined && !Buffer.from(before).equals(bytes)) throw hostile(name, "is there twice");
+    if (before !== undefined && !Buffer.from(before).equals(bytes))
+      throw hostileMember(name, "is there twice");
     this.documents.set(name, bytes);
   }
 }
@@ -293,7 +295,7 @@ class OpenMember {
   }
 
   add(chunk: Uint8Array, offset: number, position: number): void {
-    if (offset !== this.#length) throw hostile(this.name, "is sparse");
+    if (offset !== this.#length) throw hostileMember(this.name, "is sparse");
     if (offset === 0) this.#position = position;
     this.#length += chunk.length;
     if (this.isDocument) this.#parts.push(chunk.slice());
@@ -309,25 +311,7 @@ class OpenMember {
   }
 
   finish(): FileMember {
-    if (this.#length !== this.#size) throw hostile(this.name, "is sparse");
+    if (this.#length !== this.#size) throw hostileMember(this.name, "is sparse");
     return { digest: this.#named, extent: { position: this.#position, size: this.#size } };
   }
-}
-
-/** Normalised: without "." and empty parts; ".." only within the archive. Errors: invalid-argument. */
-function memberName(name: string): string {
-  const parts: string[] = [];
-  if (name.startsWith("/")) throw hostile(name, "is an absolute path");
-  for (const part of name.split("/")) {
-    if (part === "..") {
-      if (parts.pop() === undefined) throw hostile(name, "leads out of the archive");
-    } else if (part !== "" && part !== ".") parts.push(part);
-  }
-  return parts.join("/");
-}
-
-function hostile(name: string, problem: string): Error {
-  return fail("invalid-argument", `member "${excerpt(name)}" of the archive ${problem}`, {
-    reason: "archive-member",
-  });
 }
