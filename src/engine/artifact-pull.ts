@@ -3,7 +3,6 @@ import { statSync } from "node:fs";
 import { basename, dirname, resolve } from "node:path";
 import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
-import { shortId } from "../core/id.ts";
 import { artifactFiles, type ArtifactFile, TITLE } from "../image/artifact.ts";
 import { digestHex } from "../image/digest.ts";
 import type { Descriptor, Digest, Manifest } from "../image/image.ts";
@@ -13,6 +12,7 @@ import { admit } from "./admit.ts";
 import { manifestOf, resolveArtifact } from "./artifact-list.ts";
 import { artifactIn, openRemote, type Remote, type RemoteRequest } from "./artifact-remote.ts";
 import { writeFiles, type Written } from "./artifact-write.ts";
+import { counted, stepId } from "./blob-step.ts";
 import type { Engine } from "./engine.ts";
 import { signaturesAt } from "./signatures.ts";
 import { underLease } from "./under-lease.ts";
@@ -31,9 +31,10 @@ export async function pullArtifact(
   const unique = new Map([manifest.config, ...manifest.layers].map((one) => [one.digest, one]));
   return await underLease(engine, async (lease) => {
     await runOrdered(ctx, CONCURRENCY, [...unique.values()], async (inner, blob) => {
-      const id = shortId(digestHex(blob.digest));
+      const id = stepId(blob.digest);
       const existed = engine.content.has(blob.digest);
-      const source = reported(inner, id, { blob, stream: remote.client.blob(inner, blob) });
+      const step = { id, status: "downloading" as const, total: blob.size };
+      const source = counted(inner, remote.client.blob(inner, blob), step);
       await engine.content.ingest(inner, source, blob, lease);
       ctx.progress({ id, status: existed ? "exists" : "done", current: blob.size, total: blob.size });
     });
@@ -65,19 +66,6 @@ async function openArtifact(
     signatures: signaturesAt(client),
   });
   return { remote, manifest };
-}
-
-async function* reported(
-  ctx: Ctx,
-  id: string,
-  { blob, stream }: { blob: Descriptor; stream: AsyncIterable<Uint8Array> },
-): AsyncGenerator<Uint8Array> {
-  let current = 0;
-  for await (const chunk of stream) {
-    current += chunk.length;
-    ctx.progress({ id, status: "downloading", current, total: blob.size });
-    yield chunk;
-  }
 }
 
 /** Which of an artifact's files; both absent: all. */

@@ -1,8 +1,6 @@
 /** artifact push and attach: to a registry, from the store or straight from files. */
 import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
-import { shortId } from "../core/id.ts";
-import { digestHex } from "../image/digest.ts";
 import type { Descriptor, Digest, Reference } from "../image/image.ts";
 import { isForeignLayerType, OCI_MANIFEST } from "../image/media-types.ts";
 import { formatReference, parseReference, repositoryName } from "../image/reference.ts";
@@ -14,6 +12,7 @@ import { type Composed, compose, type ComposeRequest, storeEmpty } from "./artif
 import type { Packed } from "./artifact-files.ts";
 import { manifestOf, nameIn, resolveArtifact } from "./artifact-list.ts";
 import { openRemote, type RemoteRequest } from "./artifact-remote.ts";
+import { stepId } from "./blob-step.ts";
 import type { Engine } from "./engine.ts";
 import { settleManifest } from "./image-source-stored.ts";
 import { destinationOf, registryOptions } from "./pull.ts";
@@ -218,7 +217,7 @@ async function pushBlob(
   from: string[],
 ): Promise<void> {
   const { digest, size: total } = descriptor;
-  const id = shortId(digestHex(digest));
+  const id = stepId(digest);
   ctx.progress({ id, status: "waiting", total });
   const sent = async function* (): AsyncGenerator<Uint8Array> {
     let current = 0;

@@ -9,12 +9,12 @@ import type { Ctx } from "../core/ctx.ts";
 import { fail, messageOf } from "../core/error.ts";
 import { chainIds } from "../image/chain.ts";
 import { MAX_CONFIG_BYTES, parseConfig } from "../image/config.ts";
-import { digestAlgorithm, digestHex, digestOf, excerpt } from "../image/digest.ts";
+import { digestAlgorithm, digestOf, excerpt } from "../image/digest.ts";
 import type { Descriptor, Digest, ImageConfig, Manifest } from "../image/image.ts";
 import { isImageConfigType, isLayerType } from "../image/media-types.ts";
-import { shortId } from "../core/id.ts";
 import { runOrdered } from "../storage/ordered.ts";
 import type { Lease, PutImageRequest } from "../storage/storage.ts";
+import { stepId } from "./blob-step.ts";
 import type { Engine } from "./engine.ts";
 
 export interface ImageSource {
@@ -148,9 +148,10 @@ async function applyLayers(
 ): Promise<void> {
   const chain = chainIds(diffIds);
   const { layers } = source.manifest;
-  for (const layer of layers) ctx.progress({ id: stepId(layer), status: "waiting", total: layer.size });
+  for (const layer of layers)
+    ctx.progress({ id: stepId(layer.digest), status: "waiting", total: layer.size });
   await runOrdered(ctx, CONCURRENCY, layers, async (inner, layer, i) => {
-    const id = stepId(layer);
+    const id = stepId(layer.digest);
     const exists = engine.layers.get(chain[i] as Digest) !== undefined;
     const parent = chain[i - 1];
     await engine.layers.apply(inner, {
@@ -169,8 +170,4 @@ async function applyLayers(
     });
     ctx.progress({ id, status: exists ? "exists" : "done", current: layer.size, total: layer.size });
   });
-}
-
-function stepId(descriptor: Descriptor): string {
-  return shortId(digestHex(descriptor.digest));
 }

@@ -9,11 +9,12 @@
 import { checkCanceled, type Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
 import { shortId } from "../core/id.ts";
-import { excerpt, isDigest } from "../image/digest.ts";
+import { isDigest } from "../image/digest.ts";
 import type { Descriptor, Digest } from "../image/image.ts";
 import { MAX_MANIFEST_BYTES } from "../image/manifest.ts";
 import type { Lease } from "../storage/storage.ts";
 import { hostileMember, memberName } from "./archive-member.ts";
+import { counted } from "./blob-step.ts";
 import type { Engine } from "./engine.ts";
 import type { ImageLayout, StoredFile } from "./load-layout.ts";
 import { type Member, tarMembers } from "./load-members.ts";
@@ -114,21 +115,8 @@ export class ArchiveLayout implements ImageLayout {
     const digest: Digest = named === null ? "" : `${named[1]}:${named[2]}`;
     const expected = isDigest(digest) ? { digest, size } : undefined;
     const id = shortId(named?.[2] ?? name.replace(/\/layer\.tar$/, ""));
-    const content = withProgress(ctx, member.content(), { id, total: size });
+    const content = counted(ctx, member.content(), { id, status: "downloading", total: size });
     return await this.#engine.content.ingest(ctx, content, expected, lease);
-  }
-}
-
-async function* withProgress(
-  ctx: Ctx,
-  source: AsyncIterable<Uint8Array>,
-  { id, total }: { id: string; total: number },
-): AsyncGenerator<Uint8Array, void, undefined> {
-  let current = 0;
-  for await (const chunk of source) {
-    yield chunk;
-    current += chunk.length;
-    ctx.progress({ id, status: "downloading", current, total });
   }
 }
 

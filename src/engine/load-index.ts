@@ -1,13 +1,12 @@
 /** load --all-platforms: an index of a layout with all that it lists and the layout has. What runs here is unpacked by load itself. */
 import type { Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
-import { shortId } from "../core/id.ts";
-import { digestHex } from "../image/digest.ts";
 import type { Descriptor, Digest, Index, Manifest } from "../image/image.ts";
 import { isIndex, MAX_MANIFEST_BYTES, MAX_NESTING, parseManifest } from "../image/manifest.ts";
 import { runOrdered } from "../storage/ordered.ts";
 import type { Lease } from "../storage/storage.ts";
 import type { SignedDocument } from "../trust/trust.ts";
+import { stepId } from "./blob-step.ts";
 import type { Engine } from "./engine.ts";
 import { readVerified } from "./image-source.ts";
 import type { ImageLayout } from "./load-layout.ts";
@@ -72,7 +71,7 @@ class IndexLoad {
     await runOrdered(ctx, CONCURRENCY, [...unique.values()], async (inner, blob) => {
       const { digest, size: total } = blob;
       await this.#ingest(inner, blob, layout.blob(inner, blob));
-      inner.progress({ id: shortId(digestHex(digest)), status: "done", current: total, total });
+      inner.progress({ id: stepId(digest), status: "done", current: total, total });
     });
   }
 

@@ -1,8 +1,6 @@
 /** pull --all-platforms: an index with all that it lists. What runs here is unpacked, the rest is kept as blobs. */
 import type { Ctx } from "../core/ctx.ts";
 import { EngineError, fail, messageOf } from "../core/error.ts";
-import { shortId } from "../core/id.ts";
-import { digestHex } from "../image/digest.ts";
 import type { Descriptor, Digest, Index, Manifest, Reference } from "../image/image.ts";
 import { isIndex, MAX_NESTING, parseManifest } from "../image/manifest.ts";
 import { isImageConfigType, isLayerType } from "../image/media-types.ts";
@@ -13,6 +11,7 @@ import type { Lease, PutImageRequest } from "../storage/storage.ts";
 import { entryImage, platformEntry } from "../storage/index-entry.ts";
 import type { SignedDocument } from "../trust/trust.ts";
 import { admit } from "./admit.ts";
+import { counted, stepId } from "./blob-step.ts";
 import type { Engine } from "./engine.ts";
 import { storeLayers } from "./image-source.ts";
 import { type PullRequest, registryOptions } from "./pull.ts";
@@ -203,7 +202,11 @@ class IndexPull {
       const { digest, size: total } = blob;
       const id = stepId(digest);
       const exists = this.#engine.content.has(digest);
-      await this.#ingest(inner, blob, counted(inner, this.#target.client.blob(inner, blob), { id, total }));
+      await this.#ingest(
+        inner,
+        blob,
+        counted(inner, this.#target.client.blob(inner, blob), { id, status: "downloading", total }),
+      );
       inner.progress({ id, status: exists ? "exists" : "done", current: total, total });
     });
   }
@@ -221,23 +224,6 @@ function isRunnable({ config, layers }: Manifest): boolean {
   return isImageConfigType(config.mediaType) && layers.every((layer) => isLayerType(layer.mediaType));
 }
 
-function stepId(digest: Digest): string {
-  return shortId(digestHex(digest));
-}
-
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
   yield bytes;
-}
-
-async function* counted(
-  ctx: Ctx,
-  source: AsyncIterable<Uint8Array>,
-  { id, total }: { id: string; total: number },
-): AsyncGenerator<Uint8Array, void, undefined> {
-  let current = 0;
-  for await (const chunk of source) {
-    yield chunk;
-    current += chunk.length;
-    ctx.progress({ id, status: "downloading", current, total });
-  }
 }

@@ -1,13 +1,12 @@
 /** One blob on its way to a registry: at most once at a time, from whoever has it nearest. */
 import type { Ctx } from "../core/ctx.ts";
-import { shortId } from "../core/id.ts";
-import { digestHex } from "../image/digest.ts";
 import type { Descriptor, Digest, Reference } from "../image/image.ts";
 import { isForeignLayerType } from "../image/media-types.ts";
 import { repositoryName } from "../image/reference.ts";
 import type { PushedBlob, RegistryClient } from "../registry/registry.ts";
 import { addOrigins, originsOf } from "../storage/layer-variants.ts";
 import { FileLock } from "../storage/lock.ts";
+import { counted, stepId } from "./blob-step.ts";
 import type { Engine } from "./engine.ts";
 import type { LayerPlan } from "./image-source-stored.ts";
 
@@ -58,7 +57,7 @@ export class BlobPusher {
     const { digest, size: total } = descriptor;
     const { client, reference } = this.#target;
     const { sys, paths, content } = this.#engine;
-    const id = shortId(digestHex(digest));
+    const id = stepId(digest);
     ctx.progress({ id, status: "waiting", total });
     // Of several pushes at the same time one sends, and the others find it there.
     using _lock = await FileLock.acquire(ctx, {
@@ -66,14 +65,8 @@ export class BlobPusher {
       dir: paths.locks,
       name: `push-${reference.registry}-${digest}`,
     });
-    const open = async function* (): AsyncGenerator<Uint8Array> {
-      let current = 0;
-      for await (const chunk of content.stream(digest)) {
-        yield chunk;
-        current += chunk.length;
-        ctx.progress({ id, status: "uploading", current, total });
-      }
-    };
+    const open = (): AsyncIterable<Uint8Array> =>
+      counted(ctx, content.stream(digest), { id, status: "uploading", total });
     const how = await client.pushBlob(ctx, descriptor, open, this.#origins(digest));
     this.#arrived(ctx, descriptor, how);
   }
@@ -84,7 +77,7 @@ export class BlobPusher {
 
   #arrived(ctx: Ctx, { digest, size: total }: Descriptor, how: PushedBlob): void {
     addOrigins(this.#engine.db, repositoryName(this.#target.reference), [digest]);
-    const id = shortId(digestHex(digest));
+    const id = stepId(digest);
     ctx.progress({ id, status: how === "uploaded" ? "done" : "exists", current: total, total });
   }
 }

@@ -4,12 +4,11 @@ import { dirname, join } from "node:path";
 import { TarWriter } from "../archive/tar-writer.ts";
 import { checkCanceled, type Ctx } from "../core/ctx.ts";
 import { fail } from "../core/error.ts";
-import { shortId } from "../core/id.ts";
-import { digestHex } from "../image/digest.ts";
 import type { Digest } from "../image/image.ts";
 import { ioError } from "../storage/files.ts";
 import { hasCode } from "../sys/errno.ts";
 import type { Fd } from "../sys/sys.ts";
+import { stepId } from "./blob-step.ts";
 import type { Engine } from "./engine.ts";
 
 /** A file of the layout: its bytes, or the blob that is its content. */
@@ -58,7 +57,7 @@ async function* blobPiece(
   { digest, size }: { digest: Digest; size: number },
 ): AsyncGenerator<FilePiece, void, undefined> {
   checkCanceled(ctx);
-  const id = shortId(digestHex(digest));
+  const id = stepId(digest);
   ctx.progress({ id, status: "uploading", current: 0, total: size });
   const fd = openBlob(engine, digest, size);
   try {

@@ -181,6 +181,15 @@ export class BlobDirectory implements Disposable {
     }
   }
 
+  /** The end of a writer: what it made stays only if all of it was committed. */
+  close(isCommitted: boolean): void {
+    try {
+      if (!isCommitted) this.undo();
+    } finally {
+      this[Symbol.dispose]();
+    }
+  }
+
   [Symbol.dispose](): void {
     if (this.#isClosed) return;
     this.#isClosed = true;

@@ -1,7 +1,6 @@
 /** One copy under way: documents and blobs from a reader to a writer. */
 import type { Ctx } from "../../core/ctx.ts";
 import { fail } from "../../core/error.ts";
-import { shortId } from "../../core/id.ts";
 import {
   convertIndex,
   convertManifest,
@@ -9,7 +8,7 @@ import {
   type ImageFormat,
   imageFormat,
 } from "../../image/convert.ts";
-import { digestHex, excerpt } from "../../image/digest.ts";
+import { excerpt } from "../../image/digest.ts";
 import type { Descriptor, Digest, Index, Manifest } from "../../image/image.ts";
 import { isIndex, MAX_NESTING, parseManifest } from "../../image/manifest.ts";
 import { isForeignLayerType, isImageConfigType } from "../../image/media-types.ts";
@@ -17,6 +16,7 @@ import type { FetchedManifest } from "../../registry/registry.ts";
 import { runOrdered } from "../../storage/ordered.ts";
 import type { Lease } from "../../storage/storage.ts";
 import type { CopyImageRequest } from "../copy-image.ts";
+import { stepId } from "../blob-step.ts";
 import type { Engine } from "../engine.ts";
 import { type LayerRules, type LayerTarget, recompress, targetOf } from "./recompress.ts";
 import type { ImageReader, ImageWriter } from "./transfer.ts";
@@ -289,10 +289,6 @@ function layerRules(rules: Rules, parts: Pick<LayerRules, "format" | "reader" | 
     ...(compression === undefined ? {} : { wanted: compression }),
     ...(compressPlain === undefined ? {} : { plain: compressPlain }),
   };
-}
-
-function stepId(digest: Digest): string {
-  return shortId(digestHex(digest));
 }
 
 /** A document by its entry in a list: by digest, so its bytes are right; what the list says of size and type must be true. */

@@ -81,11 +81,7 @@ export class DirWriter implements ImageWriter {
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    try {
-      if (!this.#isCommitted) this.#directory.undo();
-    } finally {
-      this.#directory[Symbol.dispose]();
-    }
+    this.#directory.close(this.#isCommitted);
     return Promise.resolve();
   }
 }

@@ -88,11 +88,7 @@ export class OciWriter implements ImageWriter {
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    try {
-      if (!this.#isCommitted) this.#directory.undo();
-    } finally {
-      this.#directory[Symbol.dispose]();
-    }
+    this.#directory.close(this.#isCommitted);
     return Promise.resolve();
   }
 }

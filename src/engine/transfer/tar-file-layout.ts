@@ -10,7 +10,7 @@ import { TarReader } from "../../archive/tar-reader.ts";
 import type { TarEntry, TarSink } from "../../archive/archive.ts";
 import { checkCanceled, type Ctx } from "../../core/ctx.ts";
 import { fail } from "../../core/error.ts";
-import { excerpt, isDigest } from "../../image/digest.ts";
+import { isDigest } from "../../image/digest.ts";
 import type { Descriptor, Digest } from "../../image/image.ts";
 import { MAX_MANIFEST_BYTES } from "../../image/manifest.ts";
 import { ioError } from "../../storage/files.ts";
